@@ -1,0 +1,28 @@
+"""The errors that this package raises.
+
+Each message is written for the reader of a notebook: what was expected, what was found, where, what to do.
+"""
+
+
+class TLError(Exception):
+    """Base of all errors of this package: catch it to catch them all."""
+
+
+class DataError(TLError, ValueError):
+    """Images, labels or a folder are not as they must be."""
+
+
+class DownloadError(TLError, OSError):
+    """A file could not be fetched, or what arrived is not what was asked for."""
+
+
+class WeightsError(TLError, ValueError):
+    """Weights are missing, damaged, or do not fit the model."""
+
+
+class ModelError(TLError, ValueError):
+    """A model, block or layer is not known, or not of the kind that was asked for."""
+
+
+class TrainingError(TLError, RuntimeError):
+    """Training cannot start or cannot go on."""
