@@ -4,6 +4,12 @@ The names are listed in `__init__.pyi`; each is imported when it is first used, 
 and `python -m tlhelpers doctor` can still speak when torch itself is broken.
 """
 
-import lazy_loader
+try:
+    import lazy_loader
+except ImportError:  # a Python without this package's requirements: `doctor` still has to say so
+    from tlhelpers.doctor import doctor as doctor
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+    def __getattr__(name):
+        raise AttributeError(f"tlhelpers.{name} needs packages that are missing here; tlhelpers.doctor() says which")
+else:
+    __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,35 @@
+"""What all tests share: the profile is always quick, on the CPU, in fp32, unless a test says otherwise."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ["TQDM_DISABLE"] = "1"
+sys.path.insert(0, str(Path(__file__).parent))  # tests share helper modules that lie beside them
+
+
+@pytest.fixture(autouse=True)
+def plain_profile(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No test sees the settings of the one before it, or of the reader's environment."""
+    from tlhelpers import profile
+
+    for name in ("TL_PROFILE", "TL_DEVICE", "TL_PRECISION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(profile, "_current", None)
+    profile.use_profile("quick", device="cpu", precision="fp32")
+    yield
+    profile._current = None
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real images that tests marked `real` read."""
+    folder = os.environ.get("TL_REAL_DATA")
+    if not folder:
+        pytest.skip("TL_REAL_DATA does not name a folder with real images")
+    return Path(folder)

@@ -1,0 +1,34 @@
+"""A data set so small that a test can train on it: two classes told apart by colour."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from tlhelpers import DataCard, ImageData, ImageSplit
+
+CLASSES = ("red", "green")
+
+
+class ToyPictures:
+    """Noise with a tint; `start` keeps the parts apart."""
+
+    def __init__(self, start: int, classes: int = 2) -> None:
+        self.start, self.classes = start, classes
+
+    def __call__(self, index: int) -> Image.Image:
+        noise = np.random.default_rng(self.start + index).integers(0, 120, (64, 64, 3), dtype=np.uint8)
+        noise[..., index % self.classes] += 60
+        return Image.fromarray(noise)
+
+
+def toy_split(count: int, name: str, start: int = 0, classes: tuple[str, ...] = CLASSES) -> ImageSplit:
+    keys = [f"{name}/{i}.png" for i in range(count)]
+    labels = [i % len(classes) for i in range(count)]
+    return ImageSplit(ToyPictures(start, len(classes)), labels, classes, keys=keys, name=name)
+
+
+def toy_data(train: int = 20, val: int = 8, test: int = 8, classes: tuple[str, ...] = CLASSES) -> ImageData:
+    card = DataCard("toy", "noise with a tint", "drawn in this test", "none", "anything real")
+    parts = (toy_split(train, "train", 0, classes), toy_split(val, "val", 1000, classes))
+    return ImageData("toy", *parts, toy_split(test, "test", 2000, classes), card)

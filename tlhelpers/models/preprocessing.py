@@ -1,0 +1,72 @@
+"""What a network's weights expect of a picture, and the transforms that do it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from PIL import Image
+
+from tlhelpers.errors import ModelError
+
+Transform = Callable[[Image.Image], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """The input that weights were trained on. The defaults are those of torchvision's ImageNet weights.
+
+    Attributes:
+        size: side of the square crop that the network sees, in pixels.
+        resize: the shorter side of the picture before the crop, in pixels.
+        mean, std: of each channel, for values between 0 and 1.
+        interpolation: "bilinear" or "bicubic".
+    """
+
+    size: int = 224
+    resize: int = 256
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    interpolation: str = "bilinear"
+
+    def at(self, size: int) -> Preprocessing:
+        """The same for pictures of another size (pixels), the crop in the same proportion."""
+        if size < 32:
+            raise ModelError(f"size {size} px is too small: these networks shrink a picture 32 times; use 32 or more")
+        return replace(self, size=size, resize=round(size * self.resize / self.size))
+
+    def evaluation(self) -> Transform:
+        """RGB PIL image -> float32 tensor (3, size, size): resize, crop the centre, normalise. Nothing random."""
+        from torchvision.transforms import v2
+
+        resize = v2.Resize(self.resize, interpolation=v2.InterpolationMode(self.interpolation))
+        return v2.Compose([resize, v2.CenterCrop(self.size), *self._to_tensor()])
+
+    def training(self, augment: bool = True) -> Transform:
+        """RGB PIL image -> float32 tensor (3, size, size), freshly augmented at each call.
+
+        A crop of 50 to 100 % of the area at an aspect ratio of 3:4 to 4:3, flipped half of the time, drawn from
+        torch's global generator. With `augment=False` it is `evaluation()`. The normalisation is the same as
+        there: a training transform without it shows the network other numbers than it will be judged on.
+        """
+        from torchvision.transforms import v2
+
+        if not augment:
+            return self.evaluation()
+        mode = v2.InterpolationMode(self.interpolation)
+        crop = v2.RandomResizedCrop(self.size, scale=(0.5, 1.0), interpolation=mode)
+        return v2.Compose([crop, v2.RandomHorizontalFlip(), *self._to_tensor()])
+
+    def undo(self, images: torch.Tensor) -> torch.Tensor:
+        """Take the normalisation back: (..., 3, height, width) -> the same shape, between 0 and 1, to be shown."""
+        mean = torch.tensor(self.mean, device=images.device).view(3, 1, 1)
+        std = torch.tensor(self.std, device=images.device).view(3, 1, 1)
+        return (images * std + mean).clamp(0, 1)
+
+    def _to_tensor(self) -> list[Any]:
+        from torchvision.transforms import v2
+
+        to_float = v2.ToDtype(torch.float32, scale=True)
+        return [v2.PILToTensor(), to_float, v2.Normalize(list(self.mean), list(self.std))]

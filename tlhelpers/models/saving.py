@@ -1,0 +1,92 @@
+"""Keeping a trained network: one safetensors file that says what it is, and reading it back with checks."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors
+from safetensors.torch import save as to_bytes
+from torch import nn
+
+from tlhelpers.errors import WeightsError
+from tlhelpers.files import atomic_write
+from tlhelpers.models.families import get_head
+from tlhelpers.models.loading import ModelCard, get_card, load_model
+from tlhelpers.models.preprocessing import Preprocessing
+
+FORMAT = "tlhelpers-1"
+
+
+def save(model: nn.Module, path: str | Path) -> Path:
+    """Write weights and card to a `.safetensors` file, which holds numbers and text only and cannot run code.
+
+    The file is written beside and then renamed, so that a crash leaves the old one or the new one, never a torn one.
+
+    Args:
+        model: a network with a card.
+        path: where to; its folder must exist.
+
+    Returns:
+        the path.
+    """
+    card = get_card(model)
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    facts = {**dataclasses.asdict(card), "outputs": get_head(model).out_features}
+    with atomic_write(path) as file:
+        file.write(to_bytes(state, metadata={"format": FORMAT, "card": json.dumps(facts)}))
+    return Path(path)
+
+
+def load(path: str | Path, *, arch: str | None = None, classes: tuple[str, ...] | None = None) -> Any:
+    """Read a network that `save` wrote.
+
+    Args:
+        path: the file.
+        arch: the architecture that is expected; None takes whatever the file has.
+        classes: the classes, in order, that are expected; None takes whatever the file has.
+
+    Returns:
+        the network on the CPU in evaluation mode, with its card; everything in it can train.
+
+    Raises:
+        WeightsError: if the file is missing, damaged, not from `save`, or not what was expected; both sides are named.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"there is no file {path}")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"{path} is not a whole safetensors file ({error}); it is damaged or of another kind"
+        ) from error
+    if metadata.get("format") != FORMAT:
+        raise WeightsError(f"{path} was not written by tl.save: it does not say which network its weights are of")
+    card, outputs = _read_card(path, metadata["card"])
+    if arch is not None and arch != card.arch:
+        raise WeightsError(f"{path} holds a {card.arch}, expected a {arch}")
+    if classes is not None and tuple(classes) != card.classes:
+        raise WeightsError(f"{path} has the classes {list(card.classes)}, expected {list(classes)}")
+    model = load_model(card.arch, outputs, weights="none")
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise WeightsError(f"{path} says that it is a {card.arch}, but its tensors do not fit one: {error}") from error
+    model.card = card
+    return model
+
+
+def _read_card(path: Path, text: str) -> tuple[ModelCard, int]:
+    try:
+        facts = json.loads(text)
+        look = facts.pop("preprocessing")
+        preprocessing = Preprocessing(**{**look, "mean": tuple(look["mean"]), "std": tuple(look["std"])})
+        outputs = int(facts.pop("outputs"))
+        return ModelCard(**{**facts, "preprocessing": preprocessing, "classes": tuple(facts["classes"])}), outputs
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"the card inside {path} cannot be read: {error!r}") from error
