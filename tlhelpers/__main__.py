@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -101,7 +102,10 @@ def _train(options: argparse.Namespace) -> int:
     if options.seeds > 1:
         print(_spread(results))
         if options.out is not None:
-            _write_json(options.out / "seeds.json", {"data": data.name, "seeds": results})
+            used = tl.profile.current()
+            settings = {"profile": used.name, "device": used.device.type, "precision": used.precision}
+            content = {"data": data.name, "settings": settings, "cores": os.cpu_count(), "seeds": results}
+            _write_json(options.out / "seeds.json", content)
     return 0
 
 

@@ -1,0 +1,48 @@
+# `make lab` opens the course, `make test` checks everything; both first install what is missing into .venv.
+# `make` alone lists the rest. To choose a Python: make lab PYTHON=python3.12
+
+ifeq ($(OS),Windows_NT)
+PYTHON ?= python
+PY := .venv/Scripts/python
+else
+PYTHON ?= python3
+PY := .venv/bin/python
+endif
+NOTEBOOKS := $(wildcard chapter12/*.ipynb labs/*.ipynb solutions/*.ipynb)
+
+.PHONY: help lab test run sync results constraints lint clean
+
+help:  ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+lab: .venv/.installed  ## open the course in JupyterLab
+	$(PY) tools/lab.py
+
+test: lint  ## lint, run the unit tests, compare the notebooks' outputs
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 tests
+	$(if $(NOTEBOOKS),$(PY) -m pytest --nbval $(NOTEBOOKS))
+
+lint: .venv/.installed  ## check style, format and types
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+run: .venv/.installed  ## execute every notebook, without a screen
+	$(PY) tools/notebooks.py run
+
+sync: .venv/.installed  ## make each notebook anew from its .py file
+	$(PY) tools/notebooks.py sync
+
+results: .venv/.installed  ## measure what the README quotes: make results REAL=FOLDER
+	$(PY) tools/results.py $(if $(REAL),"$(REAL)")
+
+constraints: .venv/.installed  ## take the newest versions of all packages into constraints.txt
+	$(PY) -m uv pip compile --universal --python-version 3.10 --extra dev --upgrade --no-annotate --no-header \
+	    --quiet --output-file constraints.txt pyproject.toml
+
+clean:  ## remove the installation and the tools' caches; runs/ and downloads stay
+	rm -rf .venv build .pytest_cache .ruff_cache .mypy_cache
+
+# Holds only after a complete installation; a change of either file brings it up to date.
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) tools/install.py

@@ -1,0 +1,1 @@
+"""The named data sets of the full profile, one module for each source."""

@@ -1,0 +1,97 @@
+"""Installs the project into .venv: `make lab` and `make test` run this first.
+
+Where there is no make: `python tools/install.py`. Written so that an old Python can read it and say that it is too old.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+OLDEST, NEWEST = (3, 10), (3, 13)  # as in pyproject.toml
+ROOT = Path(__file__).resolve().parents[1]
+ENV = ROOT / ".venv"
+STAMP = ENV / ".installed"  # written last: an interrupted installation leaves none, and is taken up again
+PYTHON = ENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+PROJECT = ["-c", "constraints.txt", "-e", ".[dev]"]
+
+NO_VENV = """The environment .venv could not be made with {python}.
+On Debian and Ubuntu the module for it is a package of its own:
+    sudo apt install python3-venv
+Then type the same command again."""
+NO_INSTALL = """The installation stopped; what pip said is above. Nothing is lost: type the same command again to go on.
+It fetches up to 3 GB and needs 7 GB of disk, and the package registry must be within reach."""
+
+
+def main():
+    """Make the environment if need be, install into it, and leave the stamp. Returns the exit code."""
+    if not OLDEST <= sys.version_info[:2] <= NEWEST:
+        print(complaint(sys.version_info, sys.executable), file=sys.stderr)
+        return 1
+    if STAMP.exists():
+        STAMP.unlink()
+    if not make_environment():
+        print(NO_VENV.format(python=sys.executable), file=sys.stderr)
+        return 1
+    if not install():
+        print(NO_INSTALL, file=sys.stderr)
+        return 1
+    STAMP.touch()
+    return 0
+
+
+def complaint(version, executable):
+    """The sentence for a Python that is too old or too new."""
+    span = f"{dotted(OLDEST)} to {dotted(NEWEST)}"
+    return (
+        f"Python {span} is needed; {executable} is Python {dotted(version)}.\n"
+        "Install one from that range, then name it: make lab PYTHON=python3.12"
+    )
+
+
+def dotted(version):
+    """(3, 10, 4) as "3.10"."""
+    return f"{version[0]}.{version[1]}"
+
+
+def make_environment():
+    """Make .venv, or keep it if it works and is of this Python's version. Returns whether it is there."""
+    if version_of(PYTHON) == dotted(sys.version_info):
+        return True
+    if ENV.exists():
+        print(f"The environment {ENV} is incomplete or of another Python: making it anew.", flush=True)
+        shutil.rmtree(str(ENV))
+    return run([sys.executable, "-m", "venv", str(ENV)])
+
+
+def version_of(python):
+    """The version of an environment's Python, "3.12" say; "" where it does not run or has no pip."""
+    command = [str(python), "-c", "import sys, pip; print('%d.%d' % sys.version_info[:2])"]
+    try:
+        return subprocess.check_output(command, stderr=subprocess.DEVNULL).decode().strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def install():
+    """Install with uv, which is quick; where it cannot be had or fails, with pip. Returns whether that worked."""
+    pip = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check"]
+    uv = [str(PYTHON), "-m", "uv", "pip", "install", "--python", str(PYTHON)]
+    print("Installing into .venv: up to 3 GB to fetch and 6 GB on the disk.", flush=True)
+    if run([*pip, "--quiet", "-c", "constraints.txt", "uv"]) and run(uv + PROJECT):
+        return True
+    print("uv could not be had or failed: installing with pip, which takes a few minutes longer.", flush=True)
+    return run(pip + PROJECT)
+
+
+def run(command):
+    """Run a command in the project's folder; returns whether it succeeded."""
+    return subprocess.call(command, cwd=str(ROOT)) == 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("\nInterrupted. Type the same command again to go on.")

@@ -1,0 +1,170 @@
+"""Notebook pairs: `name.py` (py:percent, the source) and `name.ipynb` (generated, with outputs).
+
+    python tools/notebooks.py sync [PATTERN]    execute the sources and write the notebooks
+    python tools/notebooks.py run [PATTERN]     execute the sources and write nothing
+    python tools/notebooks.py check [PATTERN]   compare every pair, and look for what must not be published
+
+PATTERN picks notebooks whose path contains it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import hashlib
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = ("chapter12", "labs", "solutions")
+TIMES = ROOT / "chapter12" / "results" / "run_times.json"
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+CELL_LIMIT = 600  # seconds; one cell that takes longer is stuck
+# Paths of whoever ran the notebook: /home/ada, /Users/ada, C:\Users\ada, temporary folders, pip's folders.
+MACHINE_PATH = re.compile(r"(/home/|/Users/|/root/|/tmp/|/var/folders/|[A-Z]:\\\\?Users|site-packages)")
+
+
+def main() -> int:
+    """Run one of the commands; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=("sync", "run", "check"))
+    parser.add_argument("pattern", nargs="?", default="")
+    options = parser.parse_args()
+    chosen = [path for path in sources() if options.pattern in path.relative_to(ROOT).as_posix()]
+    if not chosen:
+        print(f"no notebook's path contains '{options.pattern}'")
+        return 1
+    if options.command == "check":
+        faults = [fault for path in chosen for fault in pair_faults(path)]
+        print("\n".join(faults) if faults else f"{len(chosen)} pairs are in step")
+        return 1 if faults else 0
+    return _execute_all(chosen, write=options.command == "sync")
+
+
+def sources(root: Path = ROOT) -> list[Path]:
+    """The py:percent source of every notebook of the course."""
+    return sorted(path for folder in FOLDERS for path in (root / folder).glob("*.py"))
+
+
+def orphans(root: Path = ROOT) -> list[Path]:
+    """Notebooks without a source."""
+    books = [path for folder in FOLDERS for path in (root / folder).glob("*.ipynb")]
+    return sorted(path for path in books if not path.with_suffix(".py").exists())
+
+
+def build(source: Path) -> Any:
+    """The notebook that a source describes, without outputs. Ids follow from contents, so that diffs stay small."""
+    book = jupytext.reads(source.read_text(encoding="utf8"), fmt="py:percent")
+    book.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}})
+    book.nbformat, book.nbformat_minor = 4, 5
+    for number, cell in enumerate(book.cells):
+        cell["id"] = hashlib.sha256(f"{number}{cell.source}".encode()).hexdigest()[:8]
+    return book
+
+
+def execute(book: Any, folder: Path) -> tuple[Any, float]:
+    """An executed copy of a notebook and the seconds it took, run in `folder` by this interpreter.
+
+    Raises:
+        CellExecutionError: naming the cell that failed.
+    """
+    book = copy.deepcopy(book)
+    os.environ["TQDM_DISABLE"] = "1"  # a progress bar leaves nothing that is worth keeping
+    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this environment's kernel, not one of the same name elsewhere
+    resources = {"metadata": {"path": str(folder)}}
+    client = NotebookClient(book, timeout=CELL_LIMIT, kernel_name="python3", resources=resources, record_timing=False)
+    start = time.perf_counter()
+    client.execute()
+    seconds = time.perf_counter() - start
+    book.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}})
+    return book, seconds
+
+
+def _execute_all(chosen: list[Path], *, write: bool) -> int:
+    times = json.loads(TIMES.read_text(encoding="utf8")) if TIMES.exists() else {}
+    failed = 0
+    for source in chosen:
+        name = source.relative_to(ROOT).with_suffix("").as_posix()
+        try:
+            book, seconds = execute(build(source), source.parent)
+        except CellExecutionError as error:
+            print(f"✗ {name}\n{error}")
+            failed += 1
+            continue
+        print(f"✓ {name}  {seconds:.0f} s")
+        if write:
+            nbformat.write(book, source.with_suffix(".ipynb"))
+            times[name] = {"seconds": round(seconds), "cores": os.cpu_count()}
+    if write:
+        TIMES.parent.mkdir(exist_ok=True)
+        TIMES.write_text(json.dumps(dict(sorted(times.items())), indent=1) + "\n", encoding="utf8")
+    return 1 if failed else 0
+
+
+def pair_faults(source: Path) -> list[str]:
+    """What is wrong with a pair, as sentences; empty if all is well."""
+    stored = source.with_suffix(".ipynb")
+    name = stored.name
+    if not stored.exists():
+        return [f"{name}: missing; `make sync` makes it"]
+    try:
+        book = nbformat.read(stored, as_version=4)
+    except (nbformat.reader.NotJSONError, KeyError) as error:
+        return [f"{name}: not a readable notebook ({error})"]
+    return [f"{name}: {fault}" for fault in (*_differences(build(source), book), *_output_faults(book))]
+
+
+def _differences(expected: Any, found: Any) -> Iterator[str]:
+    if found.metadata.get("kernelspec") != expected.metadata["kernelspec"]:
+        yield f"its kernel is {found.metadata.get('kernelspec')}, expected {KERNEL['name']}"
+    if len(found.cells) != len(expected.cells):
+        yield f"has {len(found.cells)} cells, its source has {len(expected.cells)}; `make sync`"
+    for number, (new, old) in enumerate(zip(expected.cells, found.cells, strict=False), start=1):
+        for part in ("cell_type", "source", "metadata"):
+            if new[part] != old[part]:
+                yield f"cell {number} differs from the source in its {part.replace('_', ' ')}; `make sync`"
+                return
+
+
+def _output_faults(book: Any) -> Iterator[str]:
+    expected = 0
+    for number, cell in enumerate(book.cells, start=1):
+        if cell.cell_type != "code" or not cell.source.strip():
+            continue
+        expected += 1
+        if cell.get("execution_count") is None:
+            yield f"cell {number} was never executed, so nothing in it is compared"
+        elif cell["execution_count"] != expected:
+            yield f"cell {number} was executed out of order ({cell['execution_count']}, expected {expected})"
+        for output in cell.outputs:
+            yield from (f"cell {number} {fault}" for fault in _faults_of(output))
+
+
+def _faults_of(output: Any) -> Iterator[str]:
+    if output.output_type == "error":
+        yield f"holds an error: {output.get('ename')}"
+    if output.get("name") == "stderr":
+        yield f"holds text from stderr: {output.text[:60]!r}"
+    data = output.get("data", {})
+    text = output.get("text", "") + "".join(str(v) for k, v in data.items() if not k.startswith("image/"))
+    path = MACHINE_PATH.search(text)
+    if path:
+        yield f"shows a path of one machine: {text[path.start() : path.start() + 40]!r}"
+    for kind in data:
+        if kind.startswith("image/") and not output.metadata.get(kind, {}).get("alt"):
+            yield f"has a picture without alternative text ({kind})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
