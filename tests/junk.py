@@ -77,7 +77,7 @@ def _bad_files(target: Path) -> dict[str, str]:
         "head_only.jpg": (jpeg.read_bytes()[:20], "truncated"),
         "bomb.png": (png(20_000, 20_000, bits=1, colour=0), "too large"),
         "large.png": (png(10_000, 10_000, bits=1, colour=0), "too large"),
-        "phone.heic": (struct.pack(">I", 24) + b"ftypheic" + bytes(4) + b"mif1heic", "HEIC"),
+        "phone.heic": (struct.pack(">I", 24) + b"ftypheic" + bytes(4) + b"mif1heic", "HEIF"),
     }
     for name, (data, _) in contents.items():
         (target / name).write_bytes(data)

@@ -206,8 +206,8 @@ def test_damaged_exif_does_not_spoil_a_picture(tmp_path: Path) -> None:
     data = exif(6)
     data[0x010F] = "a maker's name that is too long to stand in the entry itself"
     for number, damaged in enumerate([data.tobytes()[:-30], b"Exif\x00\x00nonsense", b"Exif\x00\x00"]):
-        path = saved(noise(), tmp_path / f"{number}.jpg", exif=damaged)
-        assert pixels(path).shape == (32, 48, 3)
+        for suffix in ("jpg", "png", "webp"):
+            assert pixels(saved(noise(), tmp_path / f"{number}.{suffix}", exif=damaged)).shape == (32, 48, 3)
     with (
         pytest.warns(UserWarning, match="EXIF|Truncated"),
         Image.open(tmp_path / "0.jpg") as plain,

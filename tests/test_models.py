@@ -85,7 +85,7 @@ def test_unknown_names_get_help() -> None:
         tl.load_model("resnet_18", weights="none")
     with pytest.raises(tl.WeightsError, match="expected 'imagenet', 'none' or None"):
         tl.load_model("resnet18", weights="imagenet1k")
-    with pytest.raises(tl.ModelError, match="Linear is of no family.*freeze_modules"):
+    with pytest.raises(tl.ModelError, match=r"Linear is of no family.*freeze_modules"):
         family_of(nn.Linear(2, 2))
     with pytest.raises(tl.ModelError, match="too small"):
         tl.load_model("resnet18", weights="none", size=16)
@@ -266,7 +266,7 @@ def test_files_that_are_not_what_was_expected(tmp_path: Path) -> None:
     with pytest.raises(tl.WeightsError, match=r"not written by tl\.save"):
         tl.load(path)
     save_file({"x": torch.zeros(1)}, path, metadata={"format": "tlhelpers-1", "card": "{}"})
-    with pytest.raises(tl.WeightsError, match="card inside .* cannot be read"):
+    with pytest.raises(tl.WeightsError, match=r"card inside .* cannot be read"):
         tl.load(path)
 
 

@@ -149,7 +149,7 @@ def _train_once(data: ImageData, options: argparse.Namespace, seed: int) -> tupl
         "kept_epoch": run.kept_epoch,
         "seconds": round(seconds, 1),
         "val_pictures": len(data.val),
-        "val_accuracy": float(run.history.loc[run.kept_epoch, "val_accuracy"]),
+        "val_accuracy": float(run.history["val_accuracy"][run.kept_epoch]),
         "val_accuracy_last": float(last["val_accuracy"]),
     }
     if data.test is not None:

@@ -21,6 +21,7 @@ PROFILES = ("quick", "full")
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Until the package ships a ResNet18 of its own, this is the pre-trained network that needs no download.
 DEFAULT_ARCH = {"quick": "efficientnet_lite0", "full": "resnet18"}
+DEFAULT_DATA = {"quick": "safari", "full": "hymenoptera"}
 MUST_GAIN = 1.3  # bf16 is chosen on a CPU only if it is this many times faster: timings are noisy, results must not be
 
 
@@ -47,8 +48,13 @@ class Profile:
 
     @property
     def arch(self) -> str:
-        """The architecture that notebooks load where they do not name another."""
-        return DEFAULT_ARCH[self.name]
+        """The architecture that notebooks load where they do not name another; TL_ARCH overrides it."""
+        return os.environ.get("TL_ARCH") or DEFAULT_ARCH[self.name]
+
+    @property
+    def data(self) -> str:
+        """The data set, by name or folder, that notebooks load where they do not name another; or TL_DATA."""
+        return os.environ.get("TL_DATA") or DEFAULT_DATA[self.name]
 
     def __str__(self) -> str:
         rows = (("profile", self.name), ("device", self.device), ("precision", self.precision))

@@ -37,7 +37,7 @@ def main() -> int:
     parser.add_argument("--again", action="store_true", help="measure also what is measured already")
     options = parser.parse_args()
     if options.real is None:
-        print("no folder of real images was named, so the numbers about them stay as they are: make results REAL=FOLDER")
+        print("no folder of real images was named, so what the README says of them stays: make results REAL=FOLDER")
         return 0
     results = json.loads(TARGET.read_text(encoding="utf8")) if TARGET.exists() else {}
     for name, extra in OPTIONS.items():

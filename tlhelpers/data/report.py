@@ -13,7 +13,8 @@ import pandas as pd
 
 from tlhelpers.data.images import printable
 
-_SHOWN = 5  # bad files, or names of one sort, that a printed report lists
+_SHOWN = 5  # names of one sort that a printed report lists
+_BAD_SHOWN = 50  # bad files that it lists: each is somebody's work to mend, so seldom fewer than all
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class ScanReport:
         ]
         if self.bad:
             lines.append(f"  left out: {plural(len(self.bad), 'bad file')}")
-            lines += listed_bad(self.bad, _SHOWN, rest="in the report's .table()")
+            lines += listed_bad(self.bad, _BAD_SHOWN, rest="in the report's .table()")
         if self.empty_folders:
             lines.append(f"  no class, for want of good pictures: {some(self.empty_folders)}")
         if self.ignored:

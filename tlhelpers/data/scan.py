@@ -6,7 +6,7 @@ import os
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from multiprocessing.pool import ThreadPool
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
@@ -75,8 +75,9 @@ def _decode_all(layout: Layout, progress: bool) -> tuple[list[ScannedImage], lis
     files = [(*key, file) for key, (_, below) in layout.folders.items() for file in below]
     bad = [BadFile(None, "", folder.relative_to(layout.root), reason) for folder, reason in layout.unreadable]
     images: list[ScannedImage] = []
-    with ThreadPool(os.cpu_count()) as pool:  # threads suffice: Pillow decodes without holding Python's lock
-        results = pool.imap(_inspect, [file for *_, file in files], chunksize=8)  # in the order of the files
+    pool = ThreadPoolExecutor(os.cpu_count())  # threads suffice: Pillow decodes without holding Python's lock
+    try:
+        results = pool.map(_inspect, [file for *_, file in files])  # in the order of the files
         bar = tqdm(results, "checking pictures", len(files), leave=False, delay=2, disable=not progress)
         for (part, name, file), facts in zip(files, bar, strict=True):
             path = file.relative_to(layout.root)
@@ -84,6 +85,8 @@ def _decode_all(layout: Layout, progress: bool) -> tuple[list[ScannedImage], lis
                 bad.append(BadFile(part, name, path, facts))
             else:
                 images.append(ScannedImage(part, name, path, facts.size, facts.num_bytes, facts.sha256))
+    finally:
+        pool.shutdown(cancel_futures=True)  # after an interrupt, what has not begun is not begun
     return images, bad
 
 

@@ -1,0 +1,84 @@
+"""Fill the README's tables from the results files, so that no number in it is typed by hand.
+
+python tools/readme.py            rewrite the tables
+python tools/readme.py --check    only say whether they are in step
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+RESULTS = ROOT / "chapter12" / "results"
+ABOUT = {
+    "00_start_here": ("Start here", "checks the machine, shows the map, makes a first prediction"),
+    "12_5_practical_example": ("12.5 A worked example", "from a folder of images to a saved model, mistakes included"),
+}
+
+
+def main() -> int:
+    """Rewrite or compare; returns the exit code."""
+    old = README.read_text(encoding="utf8")
+    new = filled(old)
+    if "--check" in sys.argv[1:]:
+        print("README.md is in step" if old == new else "README.md is not in step: python tools/readme.py")
+        return int(old != new)
+    README.write_text(new, encoding="utf8")
+    return 0
+
+
+def filled(text: str) -> str:
+    """The README with its tables made anew."""
+    for name, table in (("notebooks", notebooks_table()), ("folders", folders_table())):
+        pattern = rf"(<!-- {name}: .*? -->\n).*?(<!-- end of {name} -->)"
+        text, count = re.subn(pattern, lambda match, table=table: match[1] + table + match[2], text, flags=re.DOTALL)
+        if count != 1:
+            raise SystemExit(f"README.md needs the lines '<!-- {name}: ... -->' and '<!-- end of {name} -->' once each")
+    return text
+
+
+def notebooks_table() -> str:
+    """A row for each notebook: what it is and how long it takes."""
+    lines = ["| notebook | what it does | seconds |", "|---|---|---|"]
+    for path, row in _read("run_times.json").items():
+        title, text = ABOUT[Path(path).name]
+        lines.append(f"| [{title}]({path}.ipynb) | {text} | {row['seconds']} |")
+    return "\n".join(lines) + "\n"
+
+
+def folders_table() -> str:
+    """A row for each real folder: accuracy over seeds with its spread, time, and the command."""
+    results = _read("folders.json")
+    lines = [
+        "| data | scored on | accuracy | balanced | seconds a run | command |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, row in results.items():
+        seeds = row["seeds"]
+        has_test = "test_accuracy" in seeds[0]
+        key = "test_accuracy" if has_test else "val_accuracy_last"
+        part = f"test, {seeds[0]['test_pictures']}" if has_test else f"val, {seeds[0]['val_pictures']}, last epoch"
+        balanced = _spread(seeds, "test_balanced_accuracy") if has_test else "–"
+        seconds = f"{statistics.mean(s['seconds'] for s in seeds):.0f}"
+        lines.append(f"| {name} | {part} | {_spread(seeds, key)} | {balanced} | {seconds} | `{row['command']}` |")
+    return "\n".join(lines) + "\n"
+
+
+def _spread(seeds: list[dict[str, Any]], key: str) -> str:
+    values = [100 * seed[key] for seed in seeds]
+    return f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f} %"
+
+
+def _read(name: str) -> dict[str, Any]:
+    path = RESULTS / name
+    return json.loads(path.read_text(encoding="utf8")) if path.exists() else {}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
