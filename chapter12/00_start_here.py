@@ -46,10 +46,17 @@ health = tl.doctor(quick=True)
 print("✓", ", ".join(finding.title for finding in health.findings if finding.level == "ok"))
 for finding in health.findings:
     if finding.level != "ok":
-        print("✗" if finding.level == "trouble" else "○", finding.title, finding.found, finding.advice)
+        print(
+            "✗" if finding.level == "trouble" else "○",
+            finding.title,
+            finding.found,
+            finding.advice,
+        )
 
 # %%
-assert health.ok, "something needs to be done first: run tl.doctor() in a new cell, and read what it says"
+assert health.ok, (
+    "something needs to be done first: run tl.doctor() in a new cell, and read what it says"
+)
 print("This machine is ready.")
 
 # %% [markdown]
@@ -108,19 +115,30 @@ model.eval()
 with torch.inference_mode():
     logits = model(batch)
 probabilities = logits.softmax(dim=1)
-print("logits:", tuple(logits.shape), " sum of the probabilities:", round(float(probabilities.sum()), 4))
+print(
+    "logits:",
+    tuple(logits.shape),
+    " sum of the probabilities:",
+    round(float(probabilities.sum()), 4),
+)
 
 # %% [markdown]
 # `tl.predict` does these steps in one call.
 
 # %% tags=["nbval-ignore-output"]
 seen = tl.predict(model, photo, top=5)
-tl.plots.bars(seen.set_index("class")["probability"], title="What the network sees", xlabel="probability")
+tl.plots.bars(
+    seen.set_index("class")["probability"],
+    title="What the network sees",
+    xlabel="probability",
+)
 
 # %%
 best = seen.iloc[0]["class"]
 print("The network says:", best)
-assert best in {"espresso", "cup", "coffee mug"}, "a pre-trained network should know a cup of coffee"
+assert best in {"espresso", "cup", "coffee mug"}, (
+    "a pre-trained network should know a cup of coffee"
+)
 
 # %% [markdown]
 # The network was never told about *this* photograph. What it learned from other pictures carried over to it. The

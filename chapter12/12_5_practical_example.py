@@ -28,16 +28,20 @@ from torchvision.transforms import v2
 
 import tlhelpers as tl
 
-profile = tl.use_profile(precision="fp32")  # fp32, so that two ways of computing can be compared digit by digit
+profile = tl.use_profile(
+    precision="fp32"
+)  # so that two loops can be compared digit by digit
 QUICK = profile.name == "quick"
 DATA = profile.data  # a name from tl.data_names(), or the path of a folder of yours
 ARCH = profile.arch
-SIZE = 96 if QUICK else None  # side of a picture in pixels; None is the size the weights were trained on
+SIZE = (
+    96 if QUICK else None
+)  # side of a picture in pixels; None is the size the weights were trained on
 SEED = 0
 EPOCHS = 4
 print(profile)
-print("data      ", Path(DATA).name)
-print("network   ", ARCH)
+print(f"data      {Path(DATA).name}")
+print(f"network   {ARCH}")
 
 # %% [markdown]
 # **What the quick profile puts in place of the real thing.** The chapter trains *ResNet18* on photographs of ants and
@@ -131,7 +135,9 @@ val_transform = v2.Compose(
 )
 train_set = ImageFolder(folder / "train", transform=train_transform)
 val_set = ImageFolder(folder / "val", transform=val_transform)
-assert torch.equal(val_transform(picture), look.evaluation()(picture)), "by hand and by the card: the same"
+assert torch.equal(val_transform(picture), look.evaluation()(picture)), (
+    "by hand and by the card: the same"
+)
 
 # %% tags=["nbval-ignore-output"]
 torch.manual_seed(SEED)
@@ -149,10 +155,16 @@ tl.plots.pictures(
 # one range and judged on numbers from another.
 
 # %%
-careless_transform = v2.Compose(train_transform.transforms[:-1])  # all but the last: Normalize is missing
+careless_transform = v2.Compose(
+    train_transform.transforms[:-1]
+)  # all but the last: Normalize is missing
 torch.manual_seed(SEED)
-seen_in_training = torch.stack([careless_transform(plain_set[i][0]) for i in range(0, len(plain_set), 8)])
-seen_in_validation = torch.stack([val_transform(plain_set[i][0]) for i in range(0, len(plain_set), 8)])
+seen_in_training = torch.stack(
+    [careless_transform(plain_set[i][0]) for i in range(0, len(plain_set), 8)]
+)
+seen_in_validation = torch.stack(
+    [val_transform(plain_set[i][0]) for i in range(0, len(plain_set), 8)]
+)
 print("training ever negative:  ", bool((seen_in_training < 0).any()))
 print("validation ever negative:", bool((seen_in_validation < 0).any()))
 
@@ -164,7 +176,10 @@ print("validation ever negative:", bool((seen_in_validation < 0).any()))
 without_last = v2.Compose(val_transform.transforms[:-1])
 with torch.inference_mode():
     right = pretrained(seen_in_validation).argmax(1)
-    wrong = pretrained(torch.stack([without_last(plain_set[i][0]) for i in range(0, len(plain_set), 8)])).argmax(1)
+    distorted = torch.stack(
+        [without_last(plain_set[i][0]) for i in range(0, len(plain_set), 8)]
+    )
+    wrong = pretrained(distorted).argmax(1)
 changed_its_mind = float((right != wrong).float().mean())
 print(f"{changed_its_mind:.0%} of {len(right)} pictures get another class")
 
@@ -193,7 +208,10 @@ ways = {
     "Resize((224, 224))": v2.Resize((224, 224)),
 }
 tl.plots.pictures(
-    [way(photo) for way in ways.values()], list(ways), title="The same photograph, prepared in three ways", columns=3
+    [way(photo) for way in ways.values()],
+    list(ways),
+    title="The same photograph, prepared in three ways",
+    columns=3,
 )
 
 # %% [markdown]
@@ -268,13 +286,15 @@ with torch.device("meta"):
 
 # %%
 torch.manual_seed(SEED)
-batch = torch.stack([val_set[i][0] for i in range(0, len(val_set), max(len(val_set) // 8, 1))])
+batch = torch.stack(
+    [val_set[i][0] for i in range(0, len(val_set), max(len(val_set) // 8, 1))]
+)
 with torch.no_grad():
     for mode in ("train", "eval"):
         scratch = tl.load_model(ARCH, size=SIZE).train(mode == "train")
         alone, in_company = scratch(batch[:2])[0], scratch(batch)[0]
         same = torch.allclose(alone, in_company, atol=1e-3)
-        print(f"{mode:5}: the first picture gets the same logits in a batch of 2 and in a larger one: {same}")
+        print(f"{mode:5}: the same logits in a batch of 2 and in a larger one: {same}")
 
 # %% [markdown]
 # **Repair:** `model.eval()` before every prediction and every validation, and `torch.inference_mode()` to save the memory
@@ -304,7 +324,9 @@ setattr(model, HEAD, nn.Linear(old_head.in_features, data.num_classes))
 print(HEAD, ":", old_head, "->", model.get_submodule(HEAD))
 
 # %%
-trainable = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+trainable = [
+    name for name, parameter in model.named_parameters() if parameter.requires_grad
+]
 assert trainable == [f"{HEAD}.weight", f"{HEAD}.bias"]
 print("parameters that train:", len(trainable), "tensors, the head's weight and bias")
 
@@ -319,7 +341,9 @@ print("parameters that train:", len(trainable), "tensors, the head's weight and 
 # %% tags=["nbval-ignore-output"]
 before = tl.snapshot(model)
 model.train()  # what the tutorial's loop does
-loader = DataLoader(train_set, batch_size=32, shuffle=True, generator=torch.Generator().manual_seed(SEED))
+loader = DataLoader(
+    train_set, batch_size=32, shuffle=True, generator=torch.Generator().manual_seed(SEED)
+)
 with torch.no_grad():
     for images, _ in loader:
         model(images)
@@ -337,7 +361,9 @@ assert kinds == ["num_batches_tracked", "running_mean", "running_var"]
 # the model.
 
 # %% tags=["nbval-ignore-output"]
-model = tl.load_model(ARCH, classes=data.classes, size=SIZE, seed=SEED)  # a new head is part of the call
+model = tl.load_model(
+    ARCH, classes=data.classes, size=SIZE, seed=SEED
+)  # a new head is part of the call
 tl.freeze(model)
 tl.trainable_table(model)
 
@@ -363,12 +389,7 @@ before = tl.snapshot(model)
 images, labels = next(iter(loader))
 nn.functional.cross_entropy(model(images), labels).backward()
 optimizer.step()
-print(
-    "given to the optimizer:",
-    len(optimizer.param_groups[0]["params"]) > 2,
-    " with memory of its own:",
-    len(optimizer.state),
-)
+print("tensors for which the optimizer keeps memory:", len(optimizer.state))
 assert set(tl.changed(model, before)) == {f"{HEAD}.weight", f"{HEAD}.bias"}
 
 # %% [markdown]
@@ -384,7 +405,7 @@ assert set(tl.changed(model, before)) == {f"{HEAD}.weight", f"{HEAD}.bias"}
 
 # %% tags=["nbval-ignore-output"]
 model = tl.freeze(tl.load_model(ARCH, classes=data.classes, size=SIZE, seed=SEED))
-optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
 criterion = nn.CrossEntropyLoss()
 torch.manual_seed(SEED)
 rows = []
@@ -396,12 +417,21 @@ for epoch in range(2):
         loss.backward()
         optimizer.step()
         total += loss.item() * len(labels)  # what the tutorial leaves out
-    rows.append({"printed: the last batch": loss.item(), "mean over all pictures": total / len(train_set)})
+    rows.append(
+        {
+            "printed: the last batch": loss.item(),
+            "mean over all pictures": total / len(train_set),
+        }
+    )
 pd.DataFrame(rows, index=pd.RangeIndex(1, 3, name="epoch")).round(3)
 
 # %%
-differences = [abs(row["printed: the last batch"] - row["mean over all pictures"]) for row in rows]
-assert max(differences) > 0.01, "here the last batch happened to be typical: try another seed"
+differences = [
+    abs(row["printed: the last batch"] - row["mean over all pictures"]) for row in rows
+]
+assert max(differences) > 0.01, (
+    "here the last batch happened to be typical: try another seed"
+)
 print("The two numbers differ.")
 
 # %% [markdown]
@@ -431,22 +461,27 @@ def train_one_epoch(model, loader, criterion, optimizer):
 def accuracy(model, loader):
     """The fraction of pictures that are classified rightly."""
     model.eval()
-    hits = sum((model(x.to(profile.device)).argmax(1).cpu() == y).sum().item() for x, y in loader)
+    hits = sum(
+        (model(x.to(profile.device)).argmax(1).cpu() == y).sum().item() for x, y in loader
+    )
     return hits / len(loader.dataset)
 
 
 # %% tags=["nbval-ignore-output"]
 by_hand = tl.freeze(tl.load_model(ARCH, classes=data.classes, size=SIZE, seed=SEED))
 by_hand.to(profile.device, memory_format=torch.channels_last)
-optimizer = torch.optim.AdamW(tl.get_head(by_hand).parameters(), lr=1e-2)
+optimizer = torch.optim.AdamW(tl.get_head(by_hand).parameters(), lr=3e-3)
 scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=EPOCHS)
-train_loader = DataLoader(train_set, batch_size=32, shuffle=True, generator=torch.Generator().manual_seed(SEED))
+train_loader = DataLoader(
+    train_set, batch_size=32, shuffle=True, generator=torch.Generator().manual_seed(SEED)
+)
 val_loader = DataLoader(val_set, batch_size=64, generator=torch.Generator())
 torch.manual_seed(SEED)
 for epoch in range(1, EPOCHS + 1):
     mean_loss = train_one_epoch(by_hand, train_loader, criterion, optimizer)
     scheduler.step()
-    print(f"epoch {epoch}: training loss {mean_loss:.3f}, validation accuracy {accuracy(by_hand, val_loader):.1%}")
+    hits = accuracy(by_hand, val_loader)
+    print(f"epoch {epoch}: training loss {mean_loss:.3f}, validation accuracy {hits:.1%}")
 
 # %% [markdown]
 # ## 6 The same in one call
@@ -457,7 +492,7 @@ for epoch in range(1, EPOCHS + 1):
 
 # %% tags=["nbval-ignore-output"]
 model = tl.freeze(tl.load_model(ARCH, classes=data.classes, size=SIZE, seed=SEED))
-run = tl.fit(model, data, epochs=EPOCHS, lr=1e-2, keep="last", seed=SEED)
+run = tl.fit(model, data, epochs=EPOCHS, lr=3e-3, keep="last", seed=SEED)
 run.history.round(3)
 
 # %%
@@ -480,7 +515,9 @@ print(f"guessing: {chance:.1%}")
 
 # %%
 assert frozen_score.accuracy > 1.5 * chance
-print("The head has learned: its accuracy is more than one and a half times that of guessing.")
+print(
+    "The head has learned: its accuracy is more than one and a half times that of guessing."
+)
 
 # %% [markdown]
 # ### What mistake 1 costs
@@ -490,12 +527,22 @@ print("The head has learned: its accuracy is more than one and a half times that
 
 # %% tags=["nbval-ignore-output"]
 careless = tl.freeze(tl.load_model(ARCH, classes=data.classes, size=SIZE, seed=SEED))
-tl.fit(careless, data, epochs=EPOCHS, lr=1e-2, keep="last", seed=SEED, augment=careless_transform)
+tl.fit(
+    careless,
+    data,
+    epochs=EPOCHS,
+    lr=3e-3,
+    keep="last",
+    seed=SEED,
+    augment=careless_transform,
+)
 careless_score = tl.evaluate(careless, data.val)
 pd.DataFrame(
     {
         "validation accuracy": [frozen_score.accuracy, careless_score.accuracy],
-        "95 % interval": [f"{low:.1%} to {high:.1%}" for low, high in (frozen_score.interval, careless_score.interval)],
+        "95 % interval": [
+            "{:.1%} to {:.1%}".format(*s.interval) for s in (frozen_score, careless_score)
+        ],
     },
     index=["normalised", "not normalised in training"],
 ).round(3)
@@ -531,12 +578,14 @@ print(f"the best of 10, on average:   {throws.max(axis=1).mean():.1%}")
 # new task can tell them what to keep.
 
 # %% tags=["nbval-ignore-output"]
-LAST = 1 if ARCH.startswith("resnet") else 2  # layer4 of a ResNet; blocks.6 and conv_head of EfficientNet-Lite0
+LAST = 1 if ARCH.startswith("resnet") else 2  # layer4; or blocks.6 and conv_head
 tl.unfreeze(model, last=LAST)
 tl.trainable_table(model)
 
 # %% tags=["nbval-ignore-output"]
-rates = {group["name"]: group["lr"] for group in tl.param_groups(model, lr=1e-3, factor=0.5)}
+rates = {
+    group["name"]: group["lr"] for group in tl.param_groups(model, lr=1e-3, factor=0.5)
+}
 print("learning rates:", rates)
 still_frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
 before = tl.snapshot(model)
@@ -557,7 +606,9 @@ tuned_score = tl.evaluate(model, data.val)
 pd.DataFrame(
     {
         "validation accuracy": [frozen_score.accuracy, tuned_score.accuracy],
-        "95 % interval": [f"{low:.1%} to {high:.1%}" for low, high in (frozen_score.interval, tuned_score.interval)],
+        "95 % interval": [
+            "{:.1%} to {:.1%}".format(*s.interval) for s in (frozen_score, tuned_score)
+        ],
     },
     index=["head only", "last layers fine-tuned"],
 ).round(3)
@@ -602,7 +653,11 @@ MY_PICTURE = ""
 
 mine = tl.open_image(MY_PICTURE) if MY_PICTURE else final.picture(0)
 seen = tl.predict(model, mine, top=3)
-tl.plots.bars(seen.set_index("class")["probability"], title="What the fine-tuned network sees", xlabel="probability")
+tl.plots.bars(
+    seen.set_index("class")["probability"],
+    title="What the fine-tuned network sees",
+    xlabel="probability",
+)
 
 # %% [markdown]
 # Every picture gets one of the classes, also one that shows none of them.
@@ -615,17 +670,19 @@ tl.plots.bars(seen.set_index("class")["probability"], title="What the fine-tuned
 # use `torch.load(..., weights_only=True)`.
 
 # %%
-path = tl.save(model, Path(workspace.name) / "my_model.safetensors")  # name a folder of yours to keep it
+path = tl.save(
+    model, Path(workspace.name) / "my_model.safetensors"
+)  # name a folder of yours to keep it
 again = tl.load(path)
 assert tl.changed(again, tl.snapshot(model.cpu())) == []
 assert again.card.classes == data.classes
 print("The loaded network has the same weights and knows its classes.")
 
-# %%
+# %% tags=["nbval-ignore-output"]
 try:
     tl.load(path, classes=("cat", "dog"))
 except tl.WeightsError as error:
-    print("Refused:", str(error).partition("has the classes")[1], "…, expected ['cat', 'dog']")
+    print("Refused:", str(error).partition("has the classes ")[2])
 
 # %% [markdown]
 # From a terminal, the same on a folder of yours:

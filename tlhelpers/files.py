@@ -29,7 +29,7 @@ def digest_of(path: str | os.PathLike[str], algorithm: str = "sha256") -> str:
     Raises:
         OSError: if the file cannot be read.
     """
-    from tqdm.auto import tqdm
+    from tlhelpers.progress import tqdm
 
     path = Path(path)
     digest = hashlib.new(algorithm, usedforsecurity=False)

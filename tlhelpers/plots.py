@@ -51,7 +51,9 @@ def pictures(
     down = max(-(-len(images) // across), 1)
     lines = max((text.count("\n") + 1 for text in titles), default=0)
     alt = f"{title or 'Pictures'}: {len(images)} pictures" + (f": {', '.join(titles)}" if titles else "")
-    chart = Chart(alt.replace("\n", " "), figsize=(1.35 * across, (1.35 + 0.2 * lines) * down + 0.4))
+    side = min(3.2, 10.8 / across)  # inches
+    height = side * max((_aspect(image) for image in images), default=1.0)
+    chart = Chart(alt.replace("\n", " "), figsize=(side * across, (height + 0.2 * lines) * down + 0.4))
     axes = chart.subplots(down, across, squeeze=False).flatten()
     for axis in axes:
         axis.axis("off")
@@ -62,6 +64,12 @@ def pictures(
         axes[0].text(0.5, 0.5, "none", ha="center")
     chart.suptitle(title, fontsize=11)
     return chart
+
+
+def _aspect(image: Image.Image | np.ndarray[Any, Any]) -> float:
+    """Height over width."""
+    height, width = np.shape(image)[:2]
+    return height / width
 
 
 def history(table: pd.DataFrame, *, best_epoch: int = 0, title: str = "Training history") -> Chart:
@@ -129,7 +137,8 @@ def bars(values: pd.Series[float], *, title: str, xlabel: str) -> Chart:
     chart = Chart(f"{title}: {said}.", figsize=(6, 0.8 + 0.35 * len(values)))
     axis = chart.subplots()
     drawn = axis.barh([str(name) for name in values.index], values.to_numpy(), color=BLUE)
-    axis.bar_label(drawn, fmt="{:.0%}", padding=3, fontsize=9)
+    labels = [f"{value:.0%}" if value >= 0.01 else "below 1%" for value in values]
+    axis.bar_label(drawn, labels, padding=3, fontsize=9)
     axis.invert_yaxis()
     axis.set(title=title, xlabel=xlabel, xlim=(0, 1.12))
     axis.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))

@@ -20,7 +20,6 @@ from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler
 from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
 
 from tlhelpers import profile
 from tlhelpers.data.image_data import ImageData, ImageSplit
@@ -29,6 +28,7 @@ from tlhelpers.metrics import Evaluation
 from tlhelpers.models.families import get_head
 from tlhelpers.models.freezing import param_groups, train_mode
 from tlhelpers.models.loading import get_card
+from tlhelpers.progress import tqdm
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

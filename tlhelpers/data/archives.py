@@ -55,7 +55,7 @@ def unpack(
             is a link, a device or anything but a file or folder; if it is too large; if the disk is full; or
             if `folder` holds something else already.
     """
-    from tqdm.auto import tqdm
+    from tlhelpers.progress import tqdm
 
     archive, folder = Path(archive), Path(folder)
     if folder.exists():

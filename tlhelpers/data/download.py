@@ -149,7 +149,7 @@ def _refuse_in_quick(need: str, size: int | None) -> None:
 
 def _receive(url: str, file: BinaryIO, target: Path, wanted: dict[str, str], hint: int | None) -> dict[str, str]:
     """Copy what `url` answers to `file`, and return its checksums."""
-    from tqdm.auto import tqdm
+    from tlhelpers.progress import tqdm
 
     digests = {name: hashlib.new(name, usedforsecurity=False) for name in wanted}
     limit = MOST_BYTES if hint is None else 2 * hint

@@ -9,11 +9,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from tlhelpers.data.image_data import ImageData, ImageSplit
 from tlhelpers.errors import DataError
 from tlhelpers.files import atomic_write
+from tlhelpers.progress import tqdm
 
 MANIFEST = ".tlhelpers_export.json"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,8 @@ class DataCard:
 
     def __str__(self) -> str:
         rows = (("source", self.source), ("licence", self.licence), ("is not", self.is_not))
-        return "\n".join([f"{self.name}: {self.summary}", *(f"  {key:8}{value}" for key, value in rows)])
+        lines = (textwrap.fill(f"  {key:8}{value}", 92, subsequent_indent=10 * " ") for key, value in rows)
+        return "\n".join([f"{self.name}: {self.summary}", *lines])
 
 
 class ImageSplit(Dataset[tuple[Any, int]]):

@@ -1,8 +1,7 @@
 """Paints the backgrounds of `safari`: soft landscapes and patterns strewn with shapes and small things.
 
-A canvas is a float32 array (SIDE, SIDE, 3) of red, green and blue from 0 to 1. It is enlarged to the size of the
-picture afterwards, which puts it a little out of focus, as a camera would. Lengths and places are fractions of its
-side.
+A canvas is a float32 array (SIDE, SIDE, 3) of red, green and blue from 0 to 1. Lengths and places are fractions of
+its side. In the end it is blurred and enlarged to the size of the picture: out of focus, as behind a camera's subject.
 """
 
 from __future__ import annotations
@@ -11,13 +10,13 @@ import colorsys
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
-from tlhelpers.data.safari_drawing import Place, stamp
+from tlhelpers.data.safari_drawing import Place, stamp, to_picture
 
 Painter = Callable[[np.random.Generator, np.ndarray], np.ndarray]
 
-SIDE = 80  # pixels
+SIDE = 64  # pixels
 _LINE = (np.arange(SIDE, dtype=np.float32) + 0.5) / SIDE
 _Y, _X = _LINE[:, None], _LINE[None, :]
 INK = np.array([0.08, 0.08, 0.1], dtype=np.float32)  # the colour of outlines
@@ -130,16 +129,17 @@ def scatter_things(canvas: np.ndarray, rng: np.random.Generator, count: int, cha
         stamp(canvas, character, Place(x, y, extent, angle, flip=False), opacity=rng.uniform(0.45, 1.0))
 
 
-def paint_background(rng: np.random.Generator, clutter: float, scenery: Sequence[str]) -> np.ndarray:
+def paint_background(size: int, rng: np.random.Generator, clutter: float, scenery: Sequence[str]) -> np.ndarray:
     """Paint a background: a landscape or pattern, with shapes and small things in proportion to `clutter`.
 
     Args:
+        size: side of the background in pixels.
         rng: where the randomness comes from; it is used up.
         clutter: 0 for a soft gradient, 1 for the usual amount of pattern, shapes and things, more for more.
         scenery: characters from which the things are chosen; empty for none.
 
     Returns:
-        Canvas (SIDE, SIDE, 3), float32, 0 to 1.
+        Array (size, size, 3), float32, 0 to 1.
     """
     colours = palette(rng, 5)
     plain = _glow(rng, colours)
@@ -148,4 +148,5 @@ def paint_background(rng: np.random.Generator, clutter: float, scenery: Sequence
     scatter_shapes(canvas, rng, round(clutter * rng.uniform(5, 12)), palette(rng, 4))
     if scenery:
         scatter_things(canvas, rng, round(clutter * rng.uniform(2, 5)), scenery)
-    return np.clip(canvas, 0, 1).astype(np.float32)
+    picture = to_picture(canvas).filter(ImageFilter.GaussianBlur(1))
+    return np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC), dtype=np.float32) / 255

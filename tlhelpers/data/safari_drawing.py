@@ -140,3 +140,8 @@ def stamp(layer: np.ndarray, character: str, place: Place, *, opacity: float = 1
     patch = layer[top : top + inside.shape[0], left : left + inside.shape[1]]
     patch *= 1 - inside[..., 3:]
     patch += inside[..., : layer.shape[2]]
+
+
+def to_picture(canvas: np.ndarray) -> Image.Image:
+    """An RGB picture of a canvas (height, width, 3) with values from 0 to 1; what exceeds them is cut."""
+    return Image.fromarray(np.clip(canvas * 255 + 0.5, 0, 255).astype(np.uint8))

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from tlhelpers.data.safari_background import paint_background, smooth_noise
-from tlhelpers.data.safari_drawing import Place, stamp
+from tlhelpers.data.safari_drawing import Place, stamp, to_picture
 from tlhelpers.errors import DataError
 
 SIZES = (32, 512)  # smallest and largest side of a picture, in pixels
@@ -47,8 +47,7 @@ def render_scene(
     if not 0 <= clutter <= 3:
         raise DataError(f"clutter must be from 0 to 3, not {clutter}")
     layout, surroundings, light = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(3))
-    background = _to_picture(paint_background(surroundings, clutter, scenery))
-    canvas = np.asarray(background.resize((size, size), Image.Resampling.BICUBIC), dtype=np.float32) / 255
+    canvas = paint_background(size, surroundings, clutter, scenery)
     towards = light.uniform(0.25, 0.75) * np.pi  # the light comes from above: left, middle or right
     boxes = []
     for layer in drawing_layers(characters, layout, size):
@@ -58,7 +57,7 @@ def render_scene(
         canvas += np.minimum(colour * _relief(layer[..., 3], towards), alpha)
         boxes.append(box_of(layer[..., 3]))
     _light(canvas, light)
-    return _to_picture(canvas), np.array(boxes, dtype=np.int64).reshape(-1, 4)
+    return to_picture(canvas), np.array(boxes, dtype=np.int64).reshape(-1, 4)
 
 
 def drawing_layers(characters: Sequence[str], rng: np.random.Generator, size: int) -> list[np.ndarray]:
@@ -92,10 +91,6 @@ def _places(rng: np.random.Generator, count: int) -> list[Place]:
         x, y = tries[int(np.argmax(gaps))]
         places.append(Place(x, y, extent, rng.normal(0, 9), bool(rng.uniform() < 0.5)))
     return places
-
-
-def _to_picture(canvas: np.ndarray) -> Image.Image:
-    return Image.fromarray(np.clip(canvas * 255 + 0.5, 0, 255).astype(np.uint8))
 
 
 def _blurred(alpha: np.ndarray, radius: float) -> np.ndarray:

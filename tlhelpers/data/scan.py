@@ -70,7 +70,7 @@ def scan_folder(
 
 
 def _decode_all(layout: Layout, progress: bool) -> tuple[list[ScannedImage], list[BadFile]]:
-    from tqdm.auto import tqdm
+    from tlhelpers.progress import tqdm
 
     files = [(*key, file) for key, (_, below) in layout.folders.items() for file in below]
     bad = [BadFile(None, "", folder.relative_to(layout.root), reason) for folder, reason in layout.unreadable]
