@@ -1,4 +1,4 @@
-"""Draw docs/overview.png, the picture in the README: the data set safari, a training history, a confusion matrix."""
+"""Draw docs/overview.jpg, the picture in the README: the data set safari, a training history, a confusion matrix."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 import tlhelpers as tl
 from tlhelpers.plots import Chart
 
-TARGET = Path(__file__).resolve().parents[1] / "docs" / "overview.png"
+TARGET = Path(__file__).resolve().parents[1] / "docs" / "overview.jpg"
 
 
 def main() -> int:
@@ -30,7 +30,7 @@ def main() -> int:
     page.paste(left, (0, top.height + 10 + (right.height - left.height) // 2))
     page.paste(right, (width - right.width, top.height + 10))
     TARGET.parent.mkdir(exist_ok=True)
-    page.quantize(256).save(TARGET, optimize=True)
+    page.save(TARGET, quality=88)
     return 0
 
 
