@@ -56,8 +56,8 @@ def folders_table() -> str:
     """A row for each real folder: accuracy over seeds with its spread, time, and the command."""
     results = _read("folders.json")
     lines = [
-        "| data | scored on | accuracy | balanced | seconds a run | command |",
-        "|---|---|---|---|---|---|",
+        "| data | scored on | seeds | accuracy | balanced | seconds a run | command |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, row in results.items():
         seeds = row["seeds"]
@@ -66,7 +66,9 @@ def folders_table() -> str:
         part = f"test, {seeds[0]['test_pictures']}" if has_test else f"val, {seeds[0]['val_pictures']}, last epoch"
         balanced = _spread(seeds, "test_balanced_accuracy") if has_test else "–"
         seconds = f"{statistics.mean(s['seconds'] for s in seeds):.0f}"
-        lines.append(f"| {name} | {part} | {_spread(seeds, key)} | {balanced} | {seconds} | `{row['command']}` |")
+        cells = (name, part, len(seeds), _spread(seeds, key), balanced, seconds, f"`{row['command']}`")
+        # A bar ends a cell of a table, also inside `code`.
+        lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 
 
