@@ -68,7 +68,7 @@ def pictures(
 
 def _aspect(image: Image.Image | np.ndarray[Any, Any]) -> float:
     """Height over width."""
-    height, width = np.shape(image)[:2]
+    height, width = np.asarray(image).shape[:2]
     return height / width
 
 

@@ -54,6 +54,7 @@ class SceneLoader:
         self._kept: dict[int, tuple[bytes, np.ndarray]] = {}
 
     def __call__(self, index: int) -> Image.Image:
+        """Picture number `index`, RGB, (size, size)."""
         pixels, _ = self._scene(index)
         return Image.frombytes("RGB", (self.size, self.size), pixels)  # a copy: drawing on it spoils nothing
 

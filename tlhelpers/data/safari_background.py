@@ -53,7 +53,7 @@ def _hills(rng: np.random.Generator, colours: np.ndarray) -> np.ndarray:
     """A sky, and ridges one before the other."""
     canvas = _blend(colours[0], colours[1], np.broadcast_to(_Y * 1.3, (SIDE, SIDE)))
     for step, colour in enumerate(colours[1:]):
-        ridge = 0.3 + 0.17 * step + rng.uniform(-0.06, 0.06)
+        ridge = np.asarray(0.3 + 0.17 * step + rng.uniform(-0.06, 0.06))
         for waves in (1.1, 2.7, 6.0):
             ridge = ridge + rng.uniform(0.01, 0.09 / waves) * np.sin(2 * np.pi * (waves * _X + rng.uniform()))
         canvas = _blend(canvas, colour * rng.uniform(0.82, 1.0), (_Y - ridge) * SIDE + 0.5)
@@ -125,7 +125,7 @@ def scatter_things(canvas: np.ndarray, rng: np.random.Generator, count: int, cha
     """Strew `count` small drawings over the canvas, in place: some faint, some cut off by the edge."""
     for _ in range(count):
         (x, y), extent, angle = rng.uniform(-0.02, 1.02, size=2), rng.uniform(0.12, 0.26), rng.uniform(-40, 40)
-        character = characters[rng.integers(len(characters))]
+        character = characters[int(rng.integers(len(characters)))]
         stamp(canvas, character, Place(x, y, extent, angle, flip=False), opacity=rng.uniform(0.45, 1.0))
 
 

