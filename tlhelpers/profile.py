@@ -163,8 +163,8 @@ _gain: float | None = None
 def bf16_gain() -> float:
     """How many times faster a convolution trains in bf16 than in fp32 on this CPU; measured once, about 0.3 s.
 
-    Rounds are interleaved and the best of each kind is taken, since other work on the machine only ever slows
-    a round down.
+    Processor time is compared, rounds are interleaved, and the best of each kind is taken: what else runs on the
+    machine must not decide, or the same seed would give other numbers on a busy day.
     """
     global _gain
     if _gain is None:
@@ -187,6 +187,8 @@ def bf16_gain() -> float:
 
 
 def _seconds(step: Callable[[bool], None], half: bool) -> float:
-    start = time.perf_counter()
+    # Windows counts processor time in ticks of 16 ms, longer than a step; there the clock on the wall has to do.
+    clock = time.process_time if time.get_clock_info("process_time").resolution < 1e-4 else time.perf_counter
+    start = clock()
     step(half)
-    return time.perf_counter() - start
+    return clock() - start
