@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-os.environ["TQDM_DISABLE"] = "1"
 sys.path.insert(0, str(Path(__file__).parent))  # tests share helper modules that lie beside them
 
 

@@ -46,6 +46,7 @@ def main() -> None:
     """Say what is wrong here, if anything is, and become JupyterLab."""
     # The kernel of this environment comes first, whatever another project has left in the user's home.
     os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # why: tlhelpers/__init__.py
     print_troubles()
     reason = no_screen(os.environ, sys.platform)
     root = hasattr(os, "geteuid") and os.geteuid() == 0

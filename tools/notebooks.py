@@ -81,6 +81,7 @@ def execute(book: Any, folder: Path) -> tuple[Any, float]:
     """
     book = copy.deepcopy(book)
     os.environ["TQDM_DISABLE"] = "1"  # a progress bar leaves nothing that is worth keeping
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # why: tlhelpers/__init__.py
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this environment's kernel, not one of the same name elsewhere
     resources = {"metadata": {"path": str(folder)}}
     client = NotebookClient(book, timeout=CELL_LIMIT, kernel_name="python3", resources=resources, record_timing=False)

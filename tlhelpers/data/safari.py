@@ -90,17 +90,17 @@ def load_safari(
     """Drawings of eight kinds of things, each hidden in a busy made-up scene.
 
     No drawing of one part appears in another, nor does another drawing of the same species or make: the test part
-    shows animals that training never saw. Pictures are drawn when they are first read, the same ones for the same
-    arguments (and versions of Pillow and OpenMoji). A smaller `per_class` gives a subset of the pictures of a
-    larger one; another `size` gives the same scenes, drawn finer or coarser; another `seed` gives other scenes and
-    another division of the drawings.
+    shows animals that training never saw. That division is fixed, so a test drawing is unseen whatever the seeds.
+    Pictures are drawn when they are first read, the same ones for the same arguments (and versions of Pillow and
+    OpenMoji). A smaller `per_class` gives a subset of the pictures of a larger one; another `size` gives the same
+    scenes, drawn finer or coarser; another `seed` gives other scenes with the same drawings.
 
     Args:
         size: side of the square pictures in pixels, from 32 to 512.
         per_class: training pictures of each class.
         val_per_class: validation pictures of each class.
         test_per_class: test pictures of each class.
-        seed: from which the division and all scenes are drawn; 0 or more.
+        seed: from which all scenes are drawn; 0 or more.
         clutter: 0 for plain backgrounds, 1 for the usual clutter, up to 3 for the hardest.
 
     Returns:

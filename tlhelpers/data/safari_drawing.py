@@ -135,7 +135,7 @@ def stamp(layer: np.ndarray, character: str, place: Place, *, opacity: float = 1
     drawing = draw_character(character, place.extent * side, angle=place.angle, flip=place.flip)
     height, width = drawing.shape[:2]
     left, top = round(place.x * side - width / 2), round(place.y * side - height / 2)
-    inside = drawing[max(0, -top) : side - top, max(0, -left) : side - left] * opacity
+    inside = drawing[max(0, -top) : max(0, side - top), max(0, -left) : max(0, side - left)] * opacity
     top, left = max(0, top), max(0, left)
     patch = layer[top : top + inside.shape[0], left : left + inside.shape[1]]
     patch *= 1 - inside[..., 3:]

@@ -73,7 +73,8 @@ def drawing_layers(characters: Sequence[str], rng: np.random.Generator, size: in
 
 def box_of(alpha: np.ndarray) -> tuple[int, int, int, int]:
     """Left, top, right and bottom (both exclusive) of what is visible in an alpha channel (height, width)."""
-    rows, columns = ((alpha >= VISIBLE).any(axis=axis).nonzero()[0] for axis in (1, 0))
+    visible = alpha >= min(VISIBLE, alpha.max())  # of a speck of a drawing, at least its darkest pixel
+    rows, columns = (visible.any(axis=axis).nonzero()[0] for axis in (1, 0))
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
