@@ -38,7 +38,7 @@ SIZE = (
     96 if QUICK else None
 )  # side of a picture in pixels; None is the size the weights were trained on
 SEED = 0
-EPOCHS = 4
+EPOCHS = 3
 print(profile)
 print(f"data      {Path(DATA).name}")
 print(f"network   {ARCH}")
