@@ -28,15 +28,11 @@ from torchvision.transforms import v2
 
 import tlhelpers as tl
 
-profile = tl.use_profile(
-    precision="fp32"
-)  # so that two loops can be compared digit by digit
+profile = tl.use_profile(precision="fp32")  # so that two loops agree digit by digit
 QUICK = profile.name == "quick"
 DATA = profile.data  # a name from tl.data_names(), or the path of a folder of yours
 ARCH = profile.arch
-SIZE = (
-    96 if QUICK else None
-)  # side of a picture in pixels; None is the size the weights were trained on
+SIZE = 96 if QUICK else None  # pixels; None is the size the weights were trained on
 SEED = 0
 EPOCHS = 3
 print(profile)
@@ -155,9 +151,8 @@ tl.plots.pictures(
 # one range and judged on numbers from another.
 
 # %%
-careless_transform = v2.Compose(
-    train_transform.transforms[:-1]
-)  # all but the last: Normalize is missing
+# all but the last: Normalize is missing
+careless_transform = v2.Compose(train_transform.transforms[:-1])
 torch.manual_seed(SEED)
 seen_in_training = torch.stack(
     [careless_transform(plain_set[i][0]) for i in range(0, len(plain_set), 8)]
@@ -361,9 +356,8 @@ assert kinds == ["num_batches_tracked", "running_mean", "running_var"]
 # the model.
 
 # %% tags=["nbval-ignore-output"]
-model = tl.load_model(
-    ARCH, classes=data.classes, size=SIZE, seed=SEED
-)  # a new head is part of the call
+# naming the classes puts a new head on
+model = tl.load_model(ARCH, classes=data.classes, size=SIZE, seed=SEED)
 tl.freeze(model)
 tl.trainable_table(model)
 
@@ -637,6 +631,10 @@ assert result.confusion().to_numpy().sum() == len(final), "every picture is coun
 result.plot_confusion()
 
 # %% [markdown]
+# The test score may lie outside the interval of the validation score. That is no mistake: the interval speaks for more
+# pictures *like these*. In safari every part shows other animals and things, and validation only a few of each
+# class; in a hospital it would be other patients. Pictures of the same subject are not independent witnesses.
+#
 # Rows are what a picture shows, columns what the network says; the diagonal is right. A number tells you *how often* a
 # model is wrong. The mistakes of which it was most certain tell you *why*, and sometimes that a label is wrong.
 
@@ -670,9 +668,8 @@ tl.plots.bars(
 # use `torch.load(..., weights_only=True)`.
 
 # %%
-path = tl.save(
-    model, Path(workspace.name) / "my_model.safetensors"
-)  # name a folder of yours to keep it
+# to keep it, name a folder of yours
+path = tl.save(model, Path(workspace.name) / "my_model.safetensors")
 again = tl.load(path)
 assert tl.changed(again, tl.snapshot(model.cpu())) == []
 assert again.card.classes == data.classes
