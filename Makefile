@@ -33,8 +33,10 @@ run: .venv/.installed  ## execute every notebook, without a screen
 sync: .venv/.installed  ## make each notebook anew from its .py file
 	$(PY) tools/notebooks.py sync
 
-results: .venv/.installed  ## measure what the README quotes: make results REAL=FOLDER
+results: .venv/.installed  ## measure what is missing of what prose quotes: make results REAL=FOLDER (hours)
 	$(PY) tools/results.py $(if $(REAL),"$(REAL)")
+	$(PY) tools/transfer.py $(if $(REAL),"$(REAL)")
+	$(PY) tools/readme.py
 
 constraints: .venv/.installed  ## take the newest versions of all packages into constraints.txt
 	$(PY) -m uv pip compile --universal --python-version 3.10 --extra dev --upgrade --no-annotate --no-header \

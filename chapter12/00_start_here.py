@@ -86,12 +86,12 @@ photo = Image.fromarray(coffee())
 tl.plots.pictures([photo], title="A photograph", columns=1)
 
 # %% [markdown]
-# And here is a network. In the quick profile it is *EfficientNet-Lite0*, a small network for phones; in the full
-# profile, *ResNet18*. Both were trained on ImageNet: 1.28 million photographs, each of one of 1,000 classes. That
-# took others many hours on fast hardware; we only load the numbers that came out.
+# And here is a network: *EfficientNet-Lite0*, a small one for phones. It was trained on ImageNet: 1.28 million
+# photographs, each of one of 1,000 classes. That took others many hours on fast hardware; we only load the numbers
+# that came out. They arrived with `pip install`.
 
 # %% tags=["nbval-ignore-output"]
-model = tl.load_model()
+model = tl.load_model("efficientnet_lite0")
 print(model.card)
 
 # %% [markdown]

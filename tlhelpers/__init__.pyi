@@ -10,6 +10,7 @@ from .data.image_data import ImageSplit as ImageSplit
 from .data.images import open_image as open_image
 from .data.scan import scan_folder as scan_folder
 from .doctor import doctor as doctor
+from .errors import CheckpointError as CheckpointError
 from .errors import DataError as DataError
 from .errors import DownloadError as DownloadError
 from .errors import ModelError as ModelError
@@ -18,6 +19,8 @@ from .errors import TrainingError as TrainingError
 from .errors import WeightsError as WeightsError
 from .metrics import Evaluation as Evaluation
 from .metrics import wilson_interval as wilson_interval
+from .models.cards import ModelCard as ModelCard
+from .models.cards import describe as describe
 from .models.families import get_blocks as get_blocks
 from .models.families import get_head as get_head
 from .models.freezing import changed as changed
@@ -28,9 +31,7 @@ from .models.freezing import snapshot as snapshot
 from .models.freezing import trainable_table as trainable_table
 from .models.freezing import unfreeze as unfreeze
 from .models.freezing import unfreeze_modules as unfreeze_modules
-from .models.loading import ModelCard as ModelCard
 from .models.loading import arch_table as arch_table
-from .models.loading import describe as describe
 from .models.loading import load_model as load_model
 from .models.loading import replace_head as replace_head
 from .models.preprocessing import Preprocessing as Preprocessing

@@ -49,7 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.set_defaults(command=_train)
     train.add_argument("data", help="folder with a subfolder for each class, with or without train/val/test; or a name")
-    train.add_argument("--arch", help="architecture (None: the profile's own)")
+    # Of the networks that need no download, the one that has seen most: ImageNet, at 224 px.
+    arch = os.environ.get("TL_ARCH") or "efficientnet_lite0"
+    train.add_argument("--arch", default=arch, help="architecture")
     train.add_argument("--out", type=Path, help="folder to keep weights, history and report in")
     train.add_argument("--epochs", type=int, default=10, help="passes over the training pictures")
     train.add_argument("--lr", type=float, default=3e-3, help="learning rate of the head")
@@ -57,7 +59,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--factor", type=float, default=0.1, help="learning rate of each earlier block, relative")
     train.add_argument("--size", type=int, help="side of the pictures in pixels (None: the weights' own)")
     train.add_argument("--batch-size", type=int, default=32, help="pictures in a step")
-    train.add_argument("--weights", choices=("imagenet", "none"), help="where to start from (None: pre-trained)")
+    train.add_argument(
+        "--weights", choices=("embedded", "imagenet", "none"), help="where to start from (None: pre-trained)"
+    )
     train.add_argument("--no-augment", action="store_true", help="show every training picture as it is")
     train.add_argument("--keep", choices=("best", "last"), default="best", help="epoch whose weights are kept")
     train.add_argument("--seed", type=int, default=0, help="first seed of training")

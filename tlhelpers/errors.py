@@ -26,3 +26,7 @@ class ModelError(TLError, ValueError):
 
 class TrainingError(TLError, RuntimeError):
     """Training cannot start or cannot go on."""
+
+
+class CheckpointError(TLError, RuntimeError):
+    """A checkpoint is damaged, or belongs to another run."""

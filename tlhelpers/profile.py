@@ -19,8 +19,7 @@ from tlhelpers.errors import TLError
 
 PROFILES = ("quick", "full")
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-# Until the package ships a ResNet18 of its own, this is the pre-trained network that needs no download.
-DEFAULT_ARCH = {"quick": "efficientnet_lite0", "full": "resnet18"}
+DEFAULT_ARCH = "resnet18"  # the one that the chapter names; `load_model` knows which weights a profile has of it
 DEFAULT_DATA = {"quick": "safari", "full": "hymenoptera"}
 MUST_GAIN = 1.3  # bf16 is chosen on a CPU only if it is this many times faster: timings are noisy, results must not be
 
@@ -49,7 +48,7 @@ class Profile:
     @property
     def arch(self) -> str:
         """The architecture that notebooks load where they do not name another; TL_ARCH overrides it."""
-        return os.environ.get("TL_ARCH") or DEFAULT_ARCH[self.name]
+        return os.environ.get("TL_ARCH") or DEFAULT_ARCH
 
     @property
     def data(self) -> str:

@@ -18,23 +18,23 @@ import torch
 from PIL import Image
 from torch import nn
 from torch.optim import AdamW, Optimizer
-from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler
+from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler, OneCycleLR
 from torch.utils.data import DataLoader
 
 from tlhelpers import profile
+from tlhelpers.checkpoints import Checkpoints, Progress, State
 from tlhelpers.data.image_data import ImageData, ImageSplit
 from tlhelpers.errors import TrainingError
 from tlhelpers.metrics import Evaluation
+from tlhelpers.models.cards import get_card
 from tlhelpers.models.families import get_head
 from tlhelpers.models.freezing import param_groups, train_mode
-from tlhelpers.models.loading import get_card
 from tlhelpers.progress import tqdm
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Batches = Iterable[tuple[torch.Tensor, torch.Tensor]]
-State = dict[str, torch.Tensor]
 
 
 @dataclass
@@ -75,7 +75,7 @@ class Run:
 
 def fit(
     model: nn.Module,
-    data: ImageData,
+    data: ImageData | Mapping[str, Any],
     *,
     epochs: int = 5,
     lr: float | dict[str, float] = 1e-3,
@@ -87,6 +87,8 @@ def fit(
     keep: str = "best",
     seed: int = 0,
     workers: int = 0,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
 ) -> Run:
     """Train what is trainable of `model` on `data.train`; validate on `data.val` after each epoch.
 
@@ -95,7 +97,9 @@ def fit(
 
     Args:
         model: a network from `load_model`, its head as wide as the data has classes; changed in place.
-        data: from `load_data`.
+        data: from `load_data`; or batches that you make yourself, {"train": ..., "val": ...}, each a `DataLoader` or
+            another sized iterable of (images, labels). `augment`, `batch_size` and `workers` are then not used. What
+            has a method `set_epoch` is told the number of each epoch, from 1, before it begins.
         epochs: passes over the training part.
         lr: learning rate, or one for each trainable block by name ({"layer4": 1e-4, "head": 1e-3}).
         batch_size: pictures in a step.
@@ -103,41 +107,49 @@ def fit(
             PIL image to a normalised tensor (3, size, size).
         optimizer: makes the optimizer from parameter groups: AdamW, or for example
             `functools.partial(torch.optim.SGD, momentum=0.9)`.
-        schedule: "cosine" (to zero over the epochs), "constant", or a function from the optimizer to a scheduler;
-            it steps once an epoch.
+        schedule: "cosine" (to zero over the epochs), "constant", "one-cycle" (Smith and Topin 2018: from lr / 25 up
+            to lr over the first 30 % of the steps, then down to nearly zero; PyTorch's `OneCycleLR`), or a function
+            from the optimizer to a scheduler. A `OneCycleLR` steps after each batch, all others once an epoch.
         loss: from (logits, labels) to a mean; None is cross-entropy.
         keep: "best" or "last": the epoch whose weights the model has at the end.
         seed: of shuffling, augmentation and dropout. The same seed gives the same weights on the same machine
             (a GPU's own libraries may still differ in the last digits). The global generators are left as they were.
         workers: processes that read pictures; 0 reads them in this one.
+        checkpoint: a folder, made if need be, that after every epoch holds all that is needed to go on.
+        resume: go on from `checkpoint`, or begin if it has nothing yet. At the end the weights are those that a run
+            without interruption gives. `model` and all settings must be the same again.
 
     Raises:
+        CheckpointError: if what `checkpoint` holds is damaged, or belongs to other settings.
         TrainingError: if nothing is trainable, the head does not fit, the loss stops being finite, or memory runs out.
     """
     if keep not in ("best", "last"):
         raise TrainingError(f"keep='{keep}' is not known; expected 'best' or 'last'")
-    _check_fits(model, data.train)
+    if resume and checkpoint is None:
+        raise TrainingError("resume=True needs checkpoint=, the folder to go on from")
     settings = profile.current()
+    if isinstance(data, ImageData):
+        _check_fits(model, data.train)
+        train = data.train.with_transform(_train_transform(model, augment))
+        val = _plain_loader(_seen_by(model, data.val), 2 * batch_size, workers)
+        data = {"train": _train_loader(train, batch_size, seed, workers), "val": val}
+    _check_run(data, epochs)
     _place(model, settings.device)
     groups = param_groups(model, lr)
     if not groups:
         raise TrainingError("nothing to train: every parameter is frozen. Call tl.unfreeze(model, last=0) for the head")
     steps = optimizer(groups)
-    train = data.train.with_transform(_train_transform(model, augment))
-    loaders = {
-        "train": _train_loader(train, batch_size, seed, workers),
-        "val": _plain_loader(_seen_by(model, data.val), 2 * batch_size, workers),
-    }
     with _seeded(seed, settings.device):
         return _run(
             model,
-            loaders,
+            data,
             loss if loss is not None else nn.CrossEntropyLoss(),
             steps,
-            _scheduler(schedule, steps, epochs),
+            _scheduler(schedule, steps, epochs, len(data["train"])),
             epochs,
             precision=settings.dtype,
             keep=keep,
+            checkpoints=None if checkpoint is None else Checkpoints(Path(checkpoint), resume=resume),
         )
 
 
@@ -156,7 +168,8 @@ def train_model(
         dataloaders: "train" and "val".
         criterion: from (logits, labels) to a mean.
         optimizer: over the parameters that are to move.
-        scheduler: steps once an epoch, after the optimizer; `StepLR(optimizer, step_size=7, gamma=0.1)`, say.
+        scheduler: steps once an epoch, after the optimizer; `StepLR(optimizer, step_size=7, gamma=0.1)`, say. A
+            `OneCycleLR` steps after each batch.
         num_epochs: passes over `dataloaders["train"]`.
 
     Returns:
@@ -164,11 +177,9 @@ def train_model(
         that `Run.history` describes.
 
     Raises:
-        TrainingError: if a loader is missing, or the loss stops being finite.
+        TrainingError: if a loader is missing or empty, or the loss stops being finite.
     """
-    missing = {"train", "val"} - set(dataloaders)
-    if missing:
-        raise TrainingError(f"dataloaders lacks {sorted(missing)}; expected the keys 'train' and 'val'")
+    _check_run(dataloaders, num_epochs)
     run = _run(model, dataloaders, criterion, optimizer, scheduler, num_epochs, precision=torch.float32, keep="best")
     model.history = run.history  # type: ignore[assignment]
     return model
@@ -243,8 +254,9 @@ def train_epoch(
     *,
     precision: torch.dtype = torch.float32,
     scaler: torch.amp.GradScaler | None = None,
+    scheduler: LRScheduler | None = None,
 ) -> tuple[float, float]:
-    """One pass over the training batches.
+    """One pass over the training batches; a `scheduler` that is given here steps after each of them.
 
     Returns:
         loss and accuracy of the epoch: means over pictures, so that a short last batch counts for what it has.
@@ -264,7 +276,7 @@ def train_epoch(
             loss = criterion(logits, labels)
         losses.append(loss.detach().float())
         if device.type == "cpu":  # elsewhere looking would make the device wait; there the epoch's end will tell
-            _check_finite(losses)
+            _check_finite(losses[-1:], first=len(losses))
         if scaler is None:
             loss.backward()
             optimizer.step()
@@ -272,6 +284,8 @@ def train_epoch(
             scaler.scale(loss).backward()
             scaler.step(optimizer)
             scaler.update()
+        if scheduler is not None:
+            scheduler.step()
         sizes.append(len(labels))
         correct += (logits.detach().argmax(dim=1) == labels).sum()
     _check_finite(losses)
@@ -311,7 +325,7 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 def _run(
     model: nn.Module,
-    loaders: Mapping[str, DataLoader[Any]],
+    loaders: Mapping[str, Any],
     criterion: nn.Module,
     optimizer: Optimizer,
     scheduler: LRScheduler | None,
@@ -319,43 +333,57 @@ def _run(
     *,
     precision: torch.dtype,
     keep: str,
+    checkpoints: Checkpoints | None = None,
 ) -> Run:
     """Epochs of training and validation; `model` ends with the weights of the best or of the last."""
-    if epochs < 1:
-        raise TrainingError(f"epochs={epochs}, but training needs at least one")
     scaler = torch.amp.GradScaler() if precision == torch.float16 else None
-    run, rows, best, best_state = Run(model), [], (-1.0, 0.0), State()
-    with tqdm(total=epochs * len(loaders["train"]), desc="train", unit="batch") as bar:
+    by_step, by_epoch = (scheduler, None) if isinstance(scheduler, OneCycleLR) else (None, scheduler)
+    so_far = Progress()
+    if checkpoints is not None:
+        state = State(model, optimizer, scheduler, scaler, loaders["train"])
+        so_far = checkpoints.begin(state, {"epochs": epochs, "batches": len(loaders["train"]), "keep": keep})
+    run, rows = Run(model), so_far.rows
+    steps = len(loaders["train"])
+    with tqdm(total=epochs * steps, initial=len(rows) * steps, desc="train", unit="batch") as bar:
         try:
-            for epoch in range(1, epochs + 1):
+            for epoch in range(len(rows) + 1, epochs + 1):
                 start = time.perf_counter()
                 rate = optimizer.param_groups[-1]["lr"]
                 bar.set_description(f"epoch {epoch}/{epochs}")
-                batches = _advancing(loaders["train"], bar)
-                trained = train_epoch(model, batches, criterion, optimizer, precision=precision, scaler=scaler)
-                validated = _score(model, loaders["val"], criterion, precision)
-                if scheduler is not None:
-                    scheduler.step()
+                batches = _advancing(_at_epoch(loaders["train"], epoch), bar)
+                trained = train_epoch(
+                    model, batches, criterion, optimizer, precision=precision, scaler=scaler, scheduler=by_step
+                )
+                validated = _score(model, _at_epoch(loaders["val"], epoch), criterion, precision)
+                if by_epoch is not None:
+                    by_epoch.step()
                 rows.append((*trained, *validated, rate, time.perf_counter() - start))
                 bar.set_postfix(val_loss=f"{validated[0]:.3f}", val_accuracy=f"{validated[1]:.1%}")
-                if (validated[1], -validated[0]) > best:
-                    best, run.best_epoch = (validated[1], -validated[0]), epoch
-                    best_state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+                so_far.note_best(model, epoch, validated)
+                if checkpoints is not None:
+                    checkpoints.save(state, so_far)
         except KeyboardInterrupt:
             run.stopped = f"Interrupted by hand in epoch {len(rows) + 1}."
         except TrainingError:
-            _load_if_any(model, best_state)  # the weights of the best epoch stay usable
+            _load_if_any(model, so_far.best_weights)  # the weights of the best epoch stay usable
             raise
         except RuntimeError as error:
-            _load_if_any(model, best_state)
-            raise _explained(error, loaders["train"].batch_size) from error
+            _load_if_any(model, so_far.best_weights)
+            raise _explained(error, getattr(loaders["train"], "batch_size", None)) from error
     columns = ["train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr", "seconds"]
     run.history = pd.DataFrame(rows, columns=columns, index=pd.RangeIndex(1, len(rows) + 1, name="epoch"))
+    run.best_epoch = so_far.best_epoch
     run.kept_epoch = run.best_epoch if keep == "best" or run.stopped else len(rows)
     if run.kept_epoch == run.best_epoch:
-        _load_if_any(model, best_state)
+        _load_if_any(model, so_far.best_weights)
     model.eval()
     return run
+
+
+def _at_epoch(batches: Any, epoch: int) -> Any:
+    if hasattr(batches, "set_epoch"):
+        batches.set_epoch(epoch)
+    return batches
 
 
 def _advancing(batches: Batches, bar: Any) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -373,18 +401,18 @@ def _score(model: nn.Module, batches: Batches, criterion: nn.Module, precision: 
     return loss, float((logits.argmax(dim=1) == labels).float().mean())
 
 
-def _load_if_any(model: nn.Module, state: State) -> None:
+def _load_if_any(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
     if state:
         model.load_state_dict(state)
     model.eval()
 
 
-def _check_finite(losses: Sequence[torch.Tensor], where: str = "step {} of the epoch") -> None:
+def _check_finite(losses: Sequence[torch.Tensor], where: str = "step {} of the epoch", first: int = 1) -> None:
     if not losses:
         raise TrainingError("there was no training batch: the loader is empty")
     finite = torch.isfinite(torch.stack(list(losses)))
     if not finite.all():
-        place = where.format(int((~finite).nonzero()[0]) + 1)
+        place = where.format(int((~finite).nonzero()[0]) + first)
         raise TrainingError(
             f"the loss is no longer finite ({place}), so training stopped; the weights of the best finished epoch, "
             "if there is one, are in the model. Usual causes: a learning rate that is too large (try a tenth), or "
@@ -440,6 +468,17 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
 # --- what it reads ----------------------------------------------------------------------------------------------
 
 
+def _check_run(loaders: Mapping[str, Any], epochs: int) -> None:
+    if epochs < 1:
+        raise TrainingError(f"epochs={epochs}, but training needs at least one")
+    missing = {"train", "val"} - set(loaders)
+    if missing:
+        raise TrainingError(f"the batches lack {sorted(missing)}; expected the keys 'train' and 'val'")
+    for part in ("train", "val"):
+        if len(loaders[part]) == 0:
+            raise TrainingError(f"the loader of '{part}' has no batch")
+
+
 def _check_fits(model: nn.Module, split: ImageSplit) -> None:
     outputs = get_head(model).out_features
     if outputs != len(split.classes):
@@ -492,14 +531,19 @@ def _pinned() -> dict[str, Any]:
     return {"pin_memory": profile.current().device.type == "cuda"}
 
 
-def _scheduler(schedule: str | Callable[[Optimizer], LRScheduler], optimizer: Optimizer, epochs: int) -> LRScheduler:
+def _scheduler(
+    schedule: str | Callable[[Optimizer], LRScheduler], optimizer: Optimizer, epochs: int, steps: int
+) -> LRScheduler:
     if callable(schedule):
         return schedule(optimizer)
+    if schedule == "one-cycle":
+        highest = [group["lr"] for group in optimizer.param_groups]
+        return OneCycleLR(optimizer, highest, total_steps=epochs * steps, cycle_momentum=False)
     if schedule == "cosine":
         return CosineAnnealingLR(optimizer, T_max=epochs)
     if schedule == "constant":
         return ConstantLR(optimizer, factor=1.0, total_iters=0)
-    raise TrainingError(f"schedule '{schedule}' is not known; expected 'cosine', 'constant' or a function")
+    raise TrainingError(f"schedule '{schedule}' is not known; expected 'cosine', 'constant', 'one-cycle' or a function")
 
 
 __all__ = [

@@ -20,7 +20,7 @@ def main() -> int:
     data = tl.load_data("safari")
     model = tl.freeze(tl.load_model(classes=data.classes, size=96))
     tl.fit(model, data, epochs=4, lr=3e-3)
-    run = tl.fit(tl.unfreeze(model, last=2), data, epochs=4, lr={"blocks.6": 3e-4, "conv_head": 5e-4, "head": 1e-3})
+    run = tl.fit(tl.unfreeze(model, last=1), data, epochs=4, lr={"layer4": 3e-4, "head": 1e-3})
     result = tl.evaluate(model, data.test)
     top, left, right = (_drawn(chart) for chart in (data.show(24), run.plot(), result.plot_confusion()))
     right = right.resize((round(right.width * left.height / right.height * 1.35), round(left.height * 1.35)))

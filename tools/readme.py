@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import transfer
+
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 RESULTS = ROOT / "chapter12" / "results"
@@ -35,7 +37,13 @@ def main() -> int:
 
 def filled(text: str) -> str:
     """The README with its tables made anew."""
-    for name, table in (("notebooks", notebooks_table()), ("folders", folders_table())):
+    tables = {
+        "notebooks": notebooks_table(),
+        "networks": networks_table(),
+        "transfer": transfer.table(),
+        "folders": folders_table(),
+    }
+    for name, table in tables.items():
         pattern = rf"(<!-- {name}: .*? -->\n).*?(<!-- end of {name} -->)"
         text, count = re.subn(pattern, lambda match, table=table: match[1] + table + match[2], text, flags=re.DOTALL)
         if count != 1:
@@ -49,6 +57,18 @@ def notebooks_table() -> str:
     for path, row in _read("run_times.json").items():
         title, text = ABOUT[Path(path).name]
         lines.append(f"| [{title}]({path}.ipynb) | {text} | {row['seconds']} |")
+    return "\n".join(lines) + "\n"
+
+
+def networks_table() -> str:
+    """A row for each network that the package carries."""
+    lines = ["| network | parameters | file | top-1 | top-5 | trained for | command |", "|---|---|---|---|---|---|---|"]
+    for path in sorted((ROOT / "tlhelpers" / "weights").glob("*.json")):
+        facts = json.loads(path.read_text(encoding="utf8"))
+        count, size = f"{facts['parameters'] / 1e6:.1f} million", f"{facts['bytes'] / 1e6:.1f} MB"
+        scores, details = (f"{facts[key]:.1%}" for key in ("top1", "top5")), facts["details"]
+        cells = (path.stem, count, size, *scores, details["took"].partition(";")[0] + ")", f"`{details['command']}`")
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 

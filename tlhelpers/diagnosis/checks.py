@@ -195,7 +195,11 @@ def check_disk(facts: Facts) -> Finding:
 
 
 def check_weights(facts: Facts) -> Finding:
-    """The ImageNet weights that arrive with pip, whole."""
+    """The ImageNet weights that arrive with pip and the package's own, whole."""
+    if facts.broken:
+        found = f"of this package's own, missing or damaged: {', '.join(facts.broken)}"
+        advice = "In a checkout, git restores them:\n    git checkout -- tlhelpers/weights\nElse install it again."
+        return Finding("trouble", "weights", found, advice)
     if facts.weights is None and is_missing(facts, WEIGHTS_PACKAGE):
         return Finding("note", "weights", "not there: they come with the packages")
     again = _reinstall(facts, WEIGHTS_PACKAGE)
@@ -205,7 +209,7 @@ def check_weights(facts: Facts) -> Finding:
         digits = (facts.weights_sha256 or "")[:8]
         found = f"{facts.weights} is damaged: its SHA-256 begins {digits}, expected {WEIGHTS_SHA256[:8]}"
         return Finding("trouble", "weights", found, again)
-    return Finding("ok", "weights", "EfficientNet-Lite0's ImageNet weights are whole")
+    return Finding("ok", "weights", "the package's own and EfficientNet-Lite0's ImageNet weights are whole")
 
 
 def check_font(facts: Facts) -> Finding:

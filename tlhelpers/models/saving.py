@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import safetensors
+import torch
 from safetensors.torch import save as to_bytes
 from torch import nn
 
 from tlhelpers.errors import WeightsError
 from tlhelpers.files import atomic_write
-from tlhelpers.models.families import get_head
-from tlhelpers.models.loading import ModelCard, get_card, load_model
+from tlhelpers.models.cards import ModelCard, get_card, set_card
+from tlhelpers.models.families import find_arch, get_head
+from tlhelpers.models.loading import build, replace_head
 from tlhelpers.models.preprocessing import Preprocessing
 
 FORMAT = "tlhelpers-1"
@@ -72,13 +74,14 @@ def load(path: str | Path, *, arch: str | None = None, classes: tuple[str, ...] 
         raise WeightsError(f"{path} holds a {card.arch}, expected a {arch}")
     if classes is not None and tuple(classes) != card.classes:
         raise WeightsError(f"{path} has the classes {list(card.classes)}, expected {list(classes)}")
-    model = load_model(card.arch, outputs, weights="none")
+    with torch.random.fork_rng(devices=[]):  # its random numbers are replaced at once
+        model = replace_head(build(find_arch(card.arch)), outputs)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
         raise WeightsError(f"{path} says that it is a {card.arch}, but its tensors do not fit one: {error}") from error
-    model.card = card
-    return model
+    set_card(model, card)
+    return model.eval()
 
 
 def _read_card(path: Path, text: str) -> tuple[ModelCard, int]:
@@ -87,6 +90,7 @@ def _read_card(path: Path, text: str) -> tuple[ModelCard, int]:
         look = facts.pop("preprocessing")
         preprocessing = Preprocessing(**{**look, "mean": tuple(look["mean"]), "std": tuple(look["std"])})
         outputs = int(facts.pop("outputs"))
-        return ModelCard(**{**facts, "preprocessing": preprocessing, "classes": tuple(facts["classes"])}), outputs
+        texts = {"classes": tuple(facts["classes"]), "details": tuple((a, b) for a, b in facts.get("details", ()))}
+        return ModelCard(**{**facts, "preprocessing": preprocessing, **texts}), outputs
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"the card inside {path} cannot be read: {error!r}") from error

@@ -1,0 +1,258 @@
+"""Measure what transfer brings: four networks, four ways of training, four data sets, three sizes, five seeds.
+
+    python tools/transfer.py [FOLDER]      measure what is missing and write chapter12/results/transfer.json
+    python tools/transfer.py --table       print the table
+
+FOLDER holds hymenoptera/, flowers/ and chest_xray/, as far as they are there; safari needs nothing. Every run sees the
+same number of pictures, whichever way it trains and however few different ones there are. A seed decides which
+training pictures are drawn, their order and augmentation, the new head and, from scratch, all weights; the test part
+is always the same. Nothing is chosen on it: the weights are those after the last step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import itertools
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import tlhelpers as tl  # first: it settles how OpenMP's threads wait
+
+# isort: split
+import numpy as np
+import torch
+from sklearn.metrics import balanced_accuracy_score
+
+from tlhelpers.data.batches import PixelBatches
+from tlhelpers.files import atomic_write
+from tlhelpers.progress import tqdm
+from tlhelpers.training import compute_logits
+
+TARGET = Path(__file__).resolve().parents[1] / "chapter12" / "results" / "transfer.json"
+SIDE = 64  # pixels
+BUDGET = 1280  # pictures that every run sees
+BATCH = 32
+SEEDS = range(5)
+NETWORKS = ("resnet18", "efficientnet_lite0", "resnet34", "vgg16")
+DATA: dict[str, tuple[int | None, ...]] = {  # training pictures of each class; None: all there are
+    "safari": (10, 40, 200),
+    "hymenoptera": (10, 50, None),
+    "flowers": (10, 50, None),
+    "chest_xray": (10, 50, None),
+}
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way of training: which blocks move, and the learning rates of head and backbone (AdamW, one cycle)."""
+
+    head: float
+    backbone: float
+    last: int | None = None  # blocks that are trained; None: all
+    weights: str | None = None
+
+
+WAYS = {
+    "frozen": Way(1e-2, 0.0, last=0),
+    "last two blocks": Way(3e-3, 3e-4, last=2),
+    "everything": Way(3e-3, 3e-4),
+    "scratch": Way(1e-3, 1e-3, weights="none"),
+}
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """A part of a data set at 64 px: uint8 (pictures, 3, 64, 64) and labels."""
+
+    pixels: torch.Tensor
+    labels: torch.Tensor
+
+
+def main() -> int:
+    """Measure what is missing, or print the table; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("real", type=Path, nargs="?", help="the folder that holds the image folders")
+    parser.add_argument("--table", action="store_true", help="print the table and measure nothing")
+    parser.add_argument("--networks", nargs="*", default=NETWORKS, choices=NETWORKS, help="only these")
+    options = parser.parse_args()
+    if not options.table:
+        measure(options.real, options.networks)
+    print(table())
+    return 0
+
+
+def measure(real: Path | None, networks: tuple[str, ...]) -> None:
+    """Run every cell that is not in the results yet; each is written as soon as it is there."""
+    tl.use_profile("quick")
+    cells = read_cells()
+    known = {_key(cell) for cell in cells}
+    parts = {name: found for name in DATA if (found := _load(name, real)) is not None}
+    missing = [
+        (network, seed, name, count, way)
+        for network, seed, name in itertools.product(networks, SEEDS, parts)
+        for count, way in itertools.product(DATA[name], WAYS)
+        if (network, way, name, count, seed) not in known
+    ]
+    for network, seed, name, count, way in tqdm(missing, desc="transfer", unit="run"):
+        cells.append(run(network, way, name, count, seed, *parts[name]))
+        _write(cells)
+
+
+def run(network: str, way: str, name: str, count: int | None, seed: int, train: Pixels, test: Pixels) -> dict[str, Any]:
+    """Train once and score once."""
+    start = time.perf_counter()
+    chosen = _drawn(train.labels, count, seed)
+    how = WAYS[way]
+    model = tl.load_model(network, int(train.labels.max()) + 1, weights=how.weights, seed=seed)
+    if how.last is not None:
+        tl.unfreeze(tl.freeze(model), last=how.last)
+    rates = {str(group["name"]): how.backbone for group in tl.param_groups(model, 1.0)} | {"head": how.head}
+    # The network's own normalisation; one that starts from random numbers gets that of its trained twin.
+    look = tl.load_model(network).card.preprocessing
+    device = tl.profile.current().device
+    batch = min(BATCH, len(chosen))
+    data = train.pixels[chosen].to(device), train.labels[chosen].to(device)
+    batches = PixelBatches(*data, look, batch_size=batch, shuffle=True, crop=0.5, seed=seed)
+    scored = PixelBatches(test.pixels.to(device), test.labels.to(device), look, batch_size=128)
+    tl.fit(
+        model,
+        {"train": Steps(batches, BUDGET // batch), "val": [next(iter(scored))]},  # fit wants some; nothing is chosen
+        epochs=1,
+        lr=rates,
+        schedule="one-cycle",
+        optimizer=functools.partial(torch.optim.AdamW, weight_decay=1e-2),
+        keep="last",
+        seed=seed,
+    )
+    logits, labels = compute_logits(model, scored, precision=tl.profile.current().dtype)
+    answers = logits.argmax(dim=1)
+    return {
+        "network": network,
+        "way": way,
+        "data": name,
+        "per_class": count,
+        "seed": seed,
+        "train_pictures": len(chosen),
+        "test_pictures": len(labels),
+        "accuracy": round(float((answers == labels).float().mean()), 4),
+        "balanced_accuracy": round(float(balanced_accuracy_score(labels, answers)), 4),
+        "seconds": round(time.perf_counter() - start, 1),
+    }
+
+
+class Steps:
+    """As many batches as asked for, passing over the pictures as often as that takes; one "epoch" for `fit`."""
+
+    def __init__(self, batches: PixelBatches, steps: int) -> None:
+        self.batches, self.steps, self.batch_size = batches, steps, batches.batch_size
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        return itertools.islice(itertools.chain.from_iterable(map(self._pass, itertools.count(1))), self.steps)
+
+    def _pass(self, number: int) -> PixelBatches:
+        self.batches.set_epoch(number)
+        return self.batches
+
+
+def _drawn(labels: torch.Tensor, count: int | None, seed: int) -> torch.Tensor:
+    """Numbers of `count` pictures of each class (or all there are, if there are fewer), drawn with `seed`."""
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(labels)))
+    if count is None:
+        return order
+    return torch.cat([order[labels[order] == label][:count] for label in labels.unique()])
+
+
+def _load(name: str, real: Path | None) -> tuple[Pixels, Pixels] | None:
+    """Training and test part at 64 px, or None where the folder is not there."""
+    if name == "safari":
+        data = tl.load_data("safari", size=SIDE, per_class=200)
+    elif real is None or not (real / name).is_dir():
+        print(f"{name}: not there, left out")
+        return None
+    else:
+        groups = r"(person\d+|IM-\d+)" if name == "chest_xray" else None
+        data = tl.load_folder(real / name, groups=groups, verbose=False)
+    # Nothing is chosen on the validation part; where there is no test part it takes its place.
+    test = data.test if data.test is not None else data.val
+    return _pixels(data.train), _pixels(test)
+
+
+def _pixels(split: tl.ImageSplit) -> Pixels:
+    """The centre of each picture, shrunk to 64 px."""
+    from torchvision.transforms import v2
+
+    shrink = v2.Compose([v2.Resize(SIDE), v2.CenterCrop(SIDE), v2.PILToTensor()])
+    pictures = [shrink(split.picture(i)) for i in tqdm(range(len(split)), desc=f"read {split.name}", leave=False)]
+    return Pixels(torch.stack(pictures), split.labels)
+
+
+# --- results ----------------------------------------------------------------------------------------------------
+
+
+def read_cells() -> list[dict[str, Any]]:
+    """What has been measured with the present settings."""
+    if not TARGET.exists():
+        return []
+    found = json.loads(TARGET.read_text(encoding="utf8"))
+    return found["runs"] if found["settings"] == _settings() else []
+
+
+def _settings() -> dict[str, Any]:
+    ways = {name: [way.head, way.backbone, way.last, way.weights] for name, way in WAYS.items()}
+    return {"side": SIDE, "pictures_seen": BUDGET, "batch": BATCH, "ways": ways}
+
+
+def _write(cells: list[dict[str, Any]]) -> None:
+    cells = sorted(cells, key=lambda cell: [str(part) for part in _key(cell)])
+    machine = {
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "profile": str(tl.profile.current()).splitlines(),
+        "versions": {name: version(name) for name in ("torch", "torchvision", "timm", "pillow")},
+    }
+    head = json.dumps({"command": "python tools/transfer.py FOLDER", "settings": _settings(), **machine}, indent=1)
+    rows = ",\n".join("  " + json.dumps(cell) for cell in cells)
+    with atomic_write(TARGET) as file:
+        file.write(f'{head[:-2]},\n "runs": [\n{rows}\n ]\n}}\n'.encode())
+
+
+def _key(cell: dict[str, Any]) -> tuple[Any, ...]:
+    return cell["network"], cell["way"], cell["data"], cell["per_class"], cell["seed"]
+
+
+def table() -> str:
+    """Balanced accuracy in per cent, mean ± standard deviation over the seeds, as Markdown."""
+    cells = read_cells()
+    columns = [(name, count) for name, counts in DATA.items() for count in counts]
+    titles = [f"{name} {'all' if count is None else count}" for name, count in columns]
+    lines = [f"| network | trained | {' | '.join(titles)} |", "|---|---|" + "---|" * len(columns)]
+    for network, way in itertools.product(NETWORKS, WAYS):
+        found = [
+            [100 * cell["balanced_accuracy"] for cell in cells if _key(cell)[:4] == (network, way, *column)]
+            for column in columns
+        ]
+        lines.append(f"| {network} | {way} | {' | '.join(map(_spread, found))} |")
+    return "\n".join(lines) + "\n"
+
+
+def _spread(values: list[float]) -> str:
+    if len(values) < 2:
+        return "–"
+    fewer = "" if len(values) == len(SEEDS) else f" ({len(values)})"
+    return f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}{fewer}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
