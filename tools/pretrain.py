@@ -75,7 +75,7 @@ class Recipe:
 RECIPES = {
     "resnet18": Recipe(sizes=((8, 32), (9, 64)), lr=0.2),
     "resnet34": Recipe(sizes=((3, 64),), lr=0.06),
-    "vgg11_gap": Recipe(sizes=((5, 32),), lr=0.1),
+    "vgg11_gap": Recipe(sizes=((4, 32),), lr=0.1),
     "vgg16_gap": Recipe(sizes=((1, 32), (1, 48)), lr=0.05),
 }
 
@@ -276,7 +276,7 @@ def _facts(name: str, model: nn.Module, run: tl.Run, data: Pixels, loss: float) 
             f"one cycle, weight decay {recipe.weight_decay}, {profile.precision}, seed {recipe.seed}{start}",
             "command": f"python tools/pretrain.py {name} --data FOLDER",
             "took": f"{hours:.1f} hours ({where}; {platform.machine()}, torch {version('torch')})",
-            "rounding": f"weights as int8, one scale for each output channel: {100 * loss:+.2f} points of top-1 lost",
+            "rounding": f"weights as int8, one scale for each output channel; top-1 changes by {-100 * loss:+.2f} points",
         },
     }
 

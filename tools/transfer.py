@@ -64,7 +64,7 @@ class Way:
 
 WAYS = {
     "frozen": Way(1e-2, 0.0, last=0),
-    "last two blocks": Way(3e-3, 3e-4, last=2),
+    "last two blocks": Way(3e-3, 1e-4, last=2),
     "everything": Way(3e-3, 3e-4),
     "scratch": Way(1e-3, 1e-3, weights="none"),
 }
