@@ -19,7 +19,7 @@ from tlhelpers.models.families import ARCHS
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = [name for name, row in ARCHS.items() if row.offline == "embedded"]
 EACH = pytest.mark.parametrize("name", NAMES)
-LEAST = {"resnet18": 0.40, "resnet34": 0.42, "vgg16_gap": 0.35}  # top-1; the cards say what it is
+LEAST = {"resnet18": 0.44, "resnet34": 0.45, "vgg16_gap": 0.31}  # top-1; the cards say what it is
 
 
 @pytest.fixture
@@ -122,7 +122,9 @@ def test_a_flipped_bit_is_noticed(copies: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(tl.WeightsError, match=r"resnet18\.safetensors is damaged: .* bytes with the SHA-256 .*git checkout"):
+    with pytest.raises(
+        tl.WeightsError, match=r"resnet18\.safetensors is damaged: .* bytes with the SHA-256 .*git checkout"
+    ):
         tl.load_model("resnet18")
 
 
@@ -334,7 +336,8 @@ def test_top1_on_the_source_is_what_the_card_says(name: str, pretrain: Any, real
     if not any(real_data.glob("tiny_imagenet_val*")):
         pytest.skip(f"{real_data} holds no tiny_imagenet_val.zip")
     val = load_pixels(real_data, "val", tmp_path)
-    top1, top5 = pretrain.accuracies(tl.load_model(name), val)
+    model = tl.load_model(name)
+    top1, top5 = pretrain.accuracies(model, val, model.card.preprocessing.size)
     facts = embedded.read_facts(name)
     assert top1 == pytest.approx(facts["top1"], abs=0.002)
     assert top5 == pytest.approx(facts["top5"], abs=0.002)

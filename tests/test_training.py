@@ -95,7 +95,7 @@ def test_train_model_is_the_older_tutorials_loop() -> None:
     assert result is helped
     assert len(helped.history) == 1
     assert tl.changed(helped, tl.snapshot(plain)) == []
-    with pytest.raises(tl.TrainingError, match=r"lacks \['val'\]"):
+    with pytest.raises(tl.TrainingError, match=r"lack \['val'\]"):
         tl.train_model(helped, {"train": loaders["train"]}, nn.CrossEntropyLoss(), optimizer)
 
 
@@ -268,7 +268,7 @@ def test_a_last_batch_of_one_picture_does_not_break_batchnorm() -> None:
     ("change", "message"),
     [
         ({"keep": "worst"}, "expected 'best' or 'last'"),
-        ({"schedule": "linear"}, "expected 'cosine', 'constant' or a function"),
+        ({"schedule": "linear"}, "expected 'cosine', 'constant', 'one-cycle' or a function"),
         ({"epochs": 0}, "at least one"),
     ],
 )

@@ -50,8 +50,8 @@ def test_the_same_seed_gives_the_same_cell_and_the_file_keeps_it(
     assert again | {"seconds": 0} == one | {"seconds": 0}
     rows = transfer.table().splitlines()
     assert rows[0] == "| network | trained | safari 2 | safari all |"
-    assert all(" ± " in row for row in rows[2 : 2 + len(transfer.WAYS)])
-    assert rows[-1].endswith("| – | – |"), "what was not measured is not shown"
+    assert len(rows) == 2 + len(transfer.WAYS), "a network that was not measured has no rows"
+    assert all(" ± " in row for row in rows[2:])
 
     monkeypatch.setattr(transfer, "run", lambda *_: pytest.fail("measured again"))
     transfer.measure(None, ("resnet18",))

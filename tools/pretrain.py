@@ -91,8 +91,9 @@ def main() -> int:
     if not options.score:
         _train_and_write(options.network, load_pixels(options.data, "train", RUNS / "data"), val)
     model = tl.load_model(options.network, weights="embedded")
-    top1, top5 = accuracies(model, val)
-    told = f"top-1 {top1:.2%}, top-5 {top5:.2%} of {len(val.labels):,} validation pictures at 64 px, fp32"
+    top1, top5 = accuracies(model, val, model.card.preprocessing.size)
+    side = model.card.preprocessing.size
+    told = f"top-1 {top1:.2%}, top-5 {top5:.2%} of {len(val.labels):,} validation pictures at {side} px, fp32"
     print(f"{options.network}: {told}")
     facts = read_facts(options.network)
     facts["top1"], facts["top5"] = top1, top5
@@ -101,10 +102,13 @@ def main() -> int:
     return 0
 
 
-def accuracies(model: nn.Module, val: Pixels) -> tuple[float, float]:
-    """Share of the validation pictures whose class is the first, and among the first five, of the network's answers."""
+def accuracies(model: nn.Module, val: Pixels, side: int) -> tuple[float, float]:
+    """Share of the validation pictures whose class is the first, and among the first five, of the network's answers.
+
+    The pictures are shown at `side` pixels.
+    """
     device = tl.use_profile(precision="fp32").device
-    batches = PixelBatches(val.pixels.to(device), val.labels.to(device), LOOK, batch_size=2 * BATCH)
+    batches = PixelBatches(val.pixels.to(device), val.labels.to(device), LOOK, batch_size=2 * BATCH, sizes=[side])
     logits, labels = compute_logits(model.to(device), batches)
     hits = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
     return float(hits[:, 0].float().mean()), float(hits.any(dim=1).float().mean())
@@ -114,9 +118,10 @@ def _train_and_write(name: str, data: Pixels, val: Pixels) -> None:
     """Train, fold, compare the rounded weights with the unrounded, write."""
     run = train(name, data, val)
     model = folded(run.model.cpu()) if name == "vgg16_gap" else run.model.cpu()
-    exact = accuracies(model, val)[0]
+    side = RECIPES[name].sides[-1]
+    exact = accuracies(model, val, side)[0]
     model.load_state_dict(unpack(pack(model.state_dict())))
-    loss = exact - accuracies(model, val)[0]
+    loss = exact - accuracies(model, val, side)[0]
     print(f"rounding to int8 takes {loss:.2%} of {exact:.2%}", flush=True)
     write_embedded(name, model.state_dict(), _facts(name, model, run, data, loss))
 
@@ -260,14 +265,15 @@ def _facts(name: str, model: nn.Module, run: tl.Run, data: Pixels, loss: float) 
     hours = (run.history["seconds"].sum() + (_seconds("vgg11_gap") if name == "vgg16_gap" else 0)) / 3600
     where = f"CPU, {os.cpu_count()} cores" if profile.device.type == "cpu" else torch.cuda.get_device_name()
     epochs = ", then ".join(f"{count} at {side} px" for count, side in recipe.sizes)
+    largest, change = max(recipe.sides), f"{0 - 100 * loss:+.2f} points"
     start = {"resnet34": "; grown out of the embedded resnet18", "vgg16_gap": _before_vgg16()}.get(name, "")
     return {
         "arch": name,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "sentence": f"{name} trained by us on {len(data.labels):,} pictures of Tiny ImageNet at up to 64 px, not on "
-        "ImageNet itself; it came with this package.",
+        "sentence": f"{name} trained by us on {len(data.labels):,} pictures of Tiny ImageNet at up to {largest} px, "
+        "not on ImageNet itself; it came with this package.",
         "licence": TERMS,
-        "preprocessing": dataclasses.asdict(LOOK),
+        "preprocessing": dataclasses.asdict(LOOK.at(recipe.sides[-1])),  # at another size it is much worse
         "classes": list(data.classes),
         "details": {
             "source": source,
@@ -276,7 +282,7 @@ def _facts(name: str, model: nn.Module, run: tl.Run, data: Pixels, loss: float) 
             f"one cycle, weight decay {recipe.weight_decay}, {profile.precision}, seed {recipe.seed}{start}",
             "command": f"python tools/pretrain.py {name} --data FOLDER",
             "took": f"{hours:.1f} hours ({where}; {platform.machine()}, torch {version('torch')})",
-            "rounding": f"weights as int8, one scale for each output channel; top-1 changes by {0 - 100 * loss:+.2f} points",
+            "rounding": f"weights as int8, one scale for each output channel; top-1 changes by {change}",
         },
     }
 
