@@ -56,8 +56,8 @@ DATA: dict[str, tuple[int | None, ...]] = {  # training pictures of each class; 
 class Way:
     """A way of training: which blocks move, and the learning rates of head and backbone (AdamW, one cycle).
 
-    The rates were chosen among three each by the score on safari's validation part, with resnet18, 40 pictures a class
-    and two seeds that the table does not use.
+    The rates of the first three ways were chosen among three each by the score on safari's validation part, with
+    resnet18, 40 pictures a class and two seeds that the table does not use. That of "scratch" is a usual one.
     """
 
     head: float
@@ -122,7 +122,7 @@ def run(network: str, way: str, name: str, count: int | None, seed: int, train: 
         tl.unfreeze(tl.freeze(model), last=how.last)
     rates = {str(group["name"]): how.backbone for group in tl.param_groups(model, 1.0)} | {"head": how.head}
     # The network's own normalisation; one that starts from random numbers gets that of its trained twin.
-    look = tl.load_model(network).card.preprocessing
+    look = (tl.load_model(network) if how.weights == "none" else model).card.preprocessing
     device = tl.profile.current().device
     batch = min(BATCH, len(chosen))
     data = train.pixels[chosen].to(device), train.labels[chosen].to(device)
