@@ -10,7 +10,7 @@ PY := .venv/bin/python
 endif
 NOTEBOOKS := $(wildcard chapter12/*.ipynb labs/*.ipynb solutions/*.ipynb)
 
-.PHONY: help lab test run sync results constraints lint clean
+.PHONY: help lab test run sync results bench constraints lint clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -38,8 +38,12 @@ results: .venv/.installed  ## measure what is missing of what prose quotes: make
 	$(PY) tools/transfer.py $(if $(REAL),"$(REAL)")
 	$(PY) tools/readme.py
 
+bench: .venv/.installed  ## time the loop against its peers: pip install -e '.[bench]' first (hours)
+	$(PY) tools/benchmark.py
+	$(PY) tools/readme.py
+
 constraints: .venv/.installed  ## take the newest versions of all packages into constraints.txt
-	$(PY) -m uv pip compile --universal --python-version 3.10 --extra dev --upgrade --no-annotate --no-header \
+	$(PY) -m uv pip compile --universal --python-version 3.10 --extra dev --extra bench --upgrade --no-annotate --no-header \
 	    --quiet --output-file constraints.txt pyproject.toml
 
 clean:  ## remove the installation and the tools' caches; runs/ and downloads stay

@@ -13,7 +13,7 @@ from toy import toy_data
 
 import tlhelpers as tl
 from tlhelpers import training
-from tlhelpers.data.batches import PixelBatches
+from tlhelpers.data.batches import EpochOrder, Order, PixelBatches
 
 LOOK = tl.Preprocessing(size=32, resize=32)
 
@@ -22,14 +22,14 @@ def network() -> Any:
     return tl.load_model("resnet18", classes=["red", "green"], weights="none", size=32)
 
 
-def pixel_batches(**changes: Any) -> dict[str, PixelBatches]:
+def pixel_batches(batch_size: int = 8, **changes: Any) -> dict[str, PixelBatches]:
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 255, (24, 3, 32, 32), dtype=torch.uint8, generator=generator)
     labels = torch.arange(24) % 2
-    options = {"batch_size": 8, "shuffle": True, "crop": 0.5, **changes}
+    order = EpochOrder(24, batch_size, 0)
     return {
-        "train": PixelBatches(pixels, labels, LOOK, **options),
-        "val": PixelBatches(pixels, labels, LOOK, batch_size=8),
+        "train": PixelBatches(pixels, labels, LOOK, order, crop=0.5, **changes),
+        "val": PixelBatches(pixels, labels, LOOK, Order(24, 8)),
     }
 
 
@@ -50,16 +50,42 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, epochs: int) -> None:
     monkeypatch.setattr(training, "train_epoch", counting)
 
 
+def own_transform(picture: Any) -> torch.Tensor:
+    return tl.Preprocessing().at(32).training()(picture)
+
+
+SOURCES: dict[str, dict[str, Any]] = {  # where a network's input comes from, and what of it trains
+    "crops of kept pictures": {},
+    "pixels of one's own": {},
+    "a transform of one's own": {"augment": own_transform},
+    "kept activations": {"frozen": True, "augment": False},
+    "kept views": {"frozen": True, "views": 2},
+    "last block on kept activations": {"frozen": True, "last": 1, "augment": False},
+    "averaged weights": {"step": tl.Step(average=0.8)},
+    "pieces and clipping": {"step": tl.Step(pieces=2, clip=1.0)},
+}
+
+
 @pytest.mark.parametrize("schedule", ["cosine", "constant", "one-cycle"])
 @pytest.mark.parametrize("optimizer", [AdamW, functools.partial(SGD, momentum=0.9, nesterov=True)])
-@pytest.mark.parametrize("source", ["pictures", "pixels"])
+@pytest.mark.parametrize("source", list(SOURCES))
 def test_going_on_equals_never_having_stopped(
     source: str, optimizer: Any, schedule: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def train(**more: Any) -> tl.Run:
-        data = toy_data() if source == "pictures" else pixel_batches(sizes=[32, 32, 48])
-        options = {"epochs": 3, "batch_size": 8, "optimizer": optimizer, "schedule": schedule, "lr": 1e-2}
-        return tl.fit(network(), data, keep="last", **options, **more)
+        data = pixel_batches(sizes=[32, 32, 48]) if source.startswith("pixels") else toy_data()
+        options = {
+            "epochs": 3,
+            "batch_size": 8,
+            "optimizer": optimizer,
+            "schedule": schedule,
+            "lr": 1e-2,
+            **SOURCES[source],
+        }
+        model, last = network(), options.pop("last", 0)
+        if options.pop("frozen", False):
+            tl.unfreeze(tl.freeze(model), last=last)
+        return tl.fit(model, data, keep="last", **options, **more)
 
     whole = train()
     with monkeypatch.context() as patch:
@@ -99,7 +125,7 @@ def test_without_resume_a_new_run_replaces_the_old(tmp_path: Path) -> None:
     tl.fit(network(), toy_data(), epochs=2, batch_size=8, checkpoint=tmp_path)
     run = tl.fit(network(), toy_data(), epochs=1, batch_size=8, checkpoint=tmp_path)
     assert len(run.history) == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
+    assert {path.name for path in tmp_path.iterdir()} == {"last.pt", "best.safetensors", "in_use.lock"}
 
 
 @pytest.mark.parametrize(
@@ -110,6 +136,8 @@ def test_without_resume_a_new_run_replaces_the_old(tmp_path: Path) -> None:
         ({"lr": 0.5}, r"groups was .*0\.01.* and is now .*0\.5"),
         ({"optimizer": SGD}, r"optimizer was AdamW and is now SGD"),
         ({"keep": "last"}, r"keep was best and is now last"),
+        ({"augment": False}, r"pictures was augment=True, views=None and is now augment=False"),
+        ({"views": 1}, r"pictures was augment=True, views=None and is now augment=True, views=1"),
     ],
 )
 def test_another_runs_checkpoint_is_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -124,7 +152,9 @@ def test_another_runs_checkpoint_is_refused(change: dict[str, Any], message: str
 def test_another_network_is_refused(tmp_path: Path) -> None:
     tl.fit(network(), toy_data(), epochs=1, checkpoint=tmp_path)
     other = tl.load_model("resnet34", classes=["red", "green"], weights="none", size=32)
-    with pytest.raises(tl.CheckpointError, match="belongs to another run: groups was"):
+    with pytest.raises(
+        tl.CheckpointError, match="belongs to another run: arch was resnet18 and is now resnet34; groups was"
+    ):
         tl.fit(other, toy_data(), epochs=1, checkpoint=tmp_path, resume=True)
 
 

@@ -19,7 +19,7 @@ from tlhelpers.models.families import ARCHS
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = [name for name, row in ARCHS.items() if row.offline == "embedded"]
 EACH = pytest.mark.parametrize("name", NAMES)
-LEAST = {"resnet18": 0.44, "resnet34": 0.45, "vgg16_gap": 0.31}  # top-1; the cards say what it is
+LEAST = {"resnet18": 0.44, "resnet34": 0.45, "vgg16_gap": 0.35}  # top-1; the cards say what it is
 
 
 @pytest.fixture
@@ -318,10 +318,10 @@ def test_the_tool_trains_writes_and_scores(
         assert pretrain.main() == 0
         model = tl.load_model(name, weights="embedded")
         assert model.card.classes == ("goldfish", "bullfrog")
-        assert "2 epochs (1 at 32 px, then 1 at 64 px)" in str(model.card)
+        assert "1 epoch at 32 px, then 1 epoch at 64 px" in str(model.card)
         assert f"{name}: top-1" in capsys.readouterr().out
-    for name in ("resnet34", "vgg16_gap"):
-        assert "grown out of" in str(tl.load_model(name).card)
+    for name, words in (("resnet34", "grown out of"), ("vgg16_gap", "grown to a VGG16")):
+        assert words in " ".join(str(tl.load_model(name).card).split())
     written = (tmp_path / "weights" / "resnet18.safetensors").read_bytes()
     monkeypatch.setattr("sys.argv", ["pretrain.py", "resnet18", "--data", str(tmp_path)])
     assert pretrain.main() == 0  # finished: nothing is trained again

@@ -15,7 +15,7 @@ from toy import toy_data
 import tlhelpers as tl
 from tlhelpers.models.families import ARCHS, get_blocks, get_head, head_path
 from tlhelpers.models.freezing import Frozen, train_mode
-from tlhelpers.training import evaluation_mode
+from tlhelpers.models.modes import evaluation_mode
 
 EVERY_ARCH = pytest.mark.parametrize("arch", list(ARCHS))
 WITH_BATCHNORM = pytest.mark.parametrize("arch", [name for name in ARCHS if name not in ("vgg16", "vgg16_gap")])

@@ -459,3 +459,50 @@ def test_filters_end_after_an_error(tmp_path: Path) -> None:
     assert images._SILENCE not in warnings.filters
     with pytest.warns(UserWarning, match="heard"):
         warnings.warn_explicit("heard", UserWarning, "Image.py", 1, module="PIL.Image")
+
+
+# --- decoding no more than is needed -----------------------------------------------------------------------------
+
+
+def large_photograph(mode: str) -> Image.Image:
+    """1600 x 1200, with detail of every size."""
+    rng = np.random.default_rng(0)
+    layers = [rng.normal(0, 1, (max(1200 // step, 2), max(1600 // step, 2), 3)) for step in (300, 60, 12, 3, 1)]
+    grown = [
+        np.stack(
+            [np.asarray(Image.fromarray(layer[..., c].astype(np.float32)).resize((1600, 1200))) for c in range(3)], 2
+        )
+        for layer in layers
+    ]
+    pixels = 128 + sum(weight * layer for weight, layer in zip((60, 40, 25, 15, 8), grown, strict=True))
+    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).convert(mode)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("needed", [64, 100, 224, 280])
+def test_a_large_jpeg_is_decoded_smaller_within_the_tolerance(tmp_path: Path, mode: str, needed: int) -> None:
+    path = tmp_path / "large.jpg"
+    large_photograph(mode).save(path, quality=92)
+    whole, less = open_image(path), open_image(path, needed=needed)
+    assert min(less.size) >= 2 * needed
+    assert less.width < whole.width
+    shrunk = [np.asarray(image.resize((needed, needed))).astype(int) for image in (whole, less)]
+    assert np.abs(shrunk[0] - shrunk[1]).mean() <= 2.0
+
+
+def test_what_is_not_much_larger_is_decoded_whole(tmp_path: Path) -> None:
+    for name in ("a.jpg", "a.png"):
+        large_photograph("RGB").resize((400, 300)).save(tmp_path / name)
+        assert open_image(tmp_path / name, needed=76).size == (400, 300)
+    large_photograph("RGB").save(tmp_path / "large.png")
+    assert open_image(tmp_path / "large.png", needed=64).size == (1600, 1200)
+
+
+@pytest.mark.real
+def test_real_chest_x_rays_decoded_smaller(real_data: Path) -> None:
+    paths = sorted((real_data / "chest_xray").rglob("*.jp*g"))[::400]
+    assert paths
+    for path in paths:
+        whole, less = open_image(path), open_image(path, needed=128)
+        shrunk = [np.asarray(image.resize((128, 128))).astype(int) for image in (whole, less)]
+        assert np.abs(shrunk[0] - shrunk[1]).mean() <= 2.0, path.name

@@ -20,8 +20,8 @@ from toy import ToyPictures, toy_data, toy_split
 
 import tlhelpers as tl
 from tlhelpers.data.image_data import ImageSplit
+from tlhelpers.loop import compute_logits
 from tlhelpers.models.families import ARCHS
-from tlhelpers.training import compute_logits
 
 EVERY_ARCH = pytest.mark.parametrize("arch", list(ARCHS))
 
@@ -31,13 +31,19 @@ def network(arch: str = "resnet18", seed: int = 0) -> nn.Module:
 
 
 def plain_training(
-    model: nn.Module, data: tl.ImageData, transform: Callable[[Image.Image], torch.Tensor], epochs: int
+    model: nn.Module,
+    data: tl.ImageData,
+    transform: Callable[[Image.Image], torch.Tensor],
+    epochs: int,
+    fused: bool = True,
 ) -> None:
     """Written out, without anything from the package: SGD with momentum, StepLR, batches of 8."""
     model.to(memory_format=torch.channels_last)
     generator = torch.Generator().manual_seed(0)
     loader = DataLoader(data.train.with_transform(transform), 8, shuffle=True, generator=generator)
-    optimizer = SGD([p for p in model.parameters() if p.requires_grad], lr=0.01, momentum=0.9)
+    # `fit` takes the fused form of an optimizer, which rounds the last bit otherwise; `fused` is PyTorch's own.
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    optimizer = SGD(trainable, lr=0.01, momentum=0.9, fused=fused)
     scheduler = StepLR(optimizer, step_size=1, gamma=0.5)
     torch.manual_seed(0)
     for _ in range(epochs):
@@ -76,11 +82,21 @@ def test_the_helper_gives_the_weights_of_the_plain_loop(arch: str, part: str) ->
     assert tl.changed(helped, tl.snapshot(plain)) == []
 
 
+@pytest.mark.parametrize("kind", [SGD, AdamW])
+def test_the_fused_optimizer_is_the_same_but_for_rounding(kind: type[torch.optim.Optimizer]) -> None:
+    models = []
+    for optimizer in (kind, functools.partial(kind, fused=False)):
+        model = tl.freeze(network())
+        run = tl.fit(model, toy_data(20, 4, 4), epochs=2, lr=0.01, batch_size=8, optimizer=optimizer, keep="last")
+        models.append(run.model)
+    torch.testing.assert_close(models[0].fc.weight, models[1].fc.weight, atol=1e-6, rtol=1e-5)
+
+
 def test_train_model_is_the_older_tutorials_loop() -> None:
     data = toy_data(20, 8, 4)
     plain, helped = network(), network()
     transform = plain.card.preprocessing.evaluation()
-    plain_training(plain, data, transform, epochs=1)
+    plain_training(plain, data, transform, epochs=1, fused=False)
     loaders = {
         "train": DataLoader(
             data.train.with_transform(transform), 8, shuffle=True, generator=torch.Generator().manual_seed(0)

@@ -37,11 +37,11 @@ def parts(transfer: Any) -> tuple[Any, Any]:
 def test_the_same_seed_gives_the_same_cell_and_the_file_keeps_it(
     transfer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer, "_load", lambda name, real: parts(transfer) if name == "safari" else None)
+    monkeypatch.setattr(transfer, "_load", lambda name, real: parts(transfer))
     monkeypatch.setattr(transfer, "DATA", {"safari": (2, None)})
     monkeypatch.setattr(transfer, "SEEDS", range(2))
     transfer.measure(None, ("resnet18",))
-    cells = transfer.read_cells()
+    cells = transfer.grid().read()
     assert len(cells) == 2 * 2 * len(transfer.WAYS)
     assert {cell["train_pictures"] for cell in cells if cell["per_class"] == 2} == {6}
     assert {cell["train_pictures"] for cell in cells if cell["per_class"] is None} == {16}
@@ -56,7 +56,7 @@ def test_the_same_seed_gives_the_same_cell_and_the_file_keeps_it(
     monkeypatch.setattr(transfer, "run", lambda *_: pytest.fail("measured again"))
     transfer.measure(None, ("resnet18",))
     monkeypatch.setattr(transfer, "BUDGET", 48)
-    assert transfer.read_cells() == [], "cells of another budget are not mixed in"
+    assert transfer.grid().read() == [], "cells of another budget are not mixed in"
 
 
 def test_every_way_sees_as_many_pictures_and_moves_what_it_says(transfer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,10 +92,10 @@ def test_fewer_pictures_are_some_of_the_more(transfer: Any) -> None:
 
 
 def test_steps_are_as_many_as_asked_for_and_passes_differ(transfer: Any) -> None:
-    from tlhelpers.data.batches import PixelBatches
+    from tlhelpers.data.batches import EpochOrder, PixelBatches
 
     train = parts(transfer)[0]
-    batches = PixelBatches(train.pixels, train.labels, tl.Preprocessing(), batch_size=8, shuffle=True)
+    batches = PixelBatches(train.pixels, train.labels, tl.Preprocessing(), EpochOrder(16, 8, 0))
     steps = list(transfer.Steps(batches, 5))
     assert len(steps) == len(transfer.Steps(batches, 5)) == 5
     orders = [torch.cat([labels for _, labels in steps[i : i + 2]]).tolist() for i in (0, 2)]

@@ -17,6 +17,13 @@ from .errors import ModelError as ModelError
 from .errors import TLError as TLError
 from .errors import TrainingError as TrainingError
 from .errors import WeightsError as WeightsError
+from .evaluation import evaluate as evaluate
+from .evaluation import predict as predict
+from .finding import RateTrial as RateTrial
+from .finding import find_lr as find_lr
+from .finding import fit_in_stages as fit_in_stages
+from .loop import Step as Step
+from .loop import train_epoch as train_epoch
 from .metrics import Evaluation as Evaluation
 from .metrics import wilson_interval as wilson_interval
 from .models.cards import ModelCard as ModelCard
@@ -39,8 +46,5 @@ from .models.saving import load as load
 from .models.saving import save as save
 from .profile import use_profile as use_profile
 from .training import Run as Run
-from .training import evaluate as evaluate
 from .training import fit as fit
-from .training import predict as predict
-from .training import train_epoch as train_epoch
 from .training import train_model as train_model

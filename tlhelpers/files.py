@@ -95,11 +95,11 @@ def part_beside(target: Path) -> Path:
     return target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
 
 
-def remove_leftovers(target: Path) -> None:
-    """Remove what killed processes left beside `target` under names of `part_beside`, once it is a day old."""
+def remove_leftovers(target: Path, older_than: float = STALE) -> None:
+    """Remove what killed processes left beside `target` under names of `part_beside`; `older_than` in seconds."""
     for part in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
         with contextlib.suppress(OSError):  # another process may have been quicker
-            if time.time() - part.stat().st_mtime > STALE:
+            if time.time() - part.stat().st_mtime >= older_than:
                 shutil.rmtree(part) if part.is_dir() else part.unlink()
 
 

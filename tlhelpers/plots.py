@@ -103,6 +103,33 @@ def history(table: pd.DataFrame, *, best_epoch: int = 0, title: str = "Training 
     return chart
 
 
+def rate_trial(curve: pd.DataFrame, suggestion: float, highest: float) -> Chart:
+    """Loss against learning rate, as `find_lr` measured it.
+
+    Args:
+        curve: columns lr, loss, smooth.
+        suggestion: the rate at which the loss falls fastest; marked.
+        highest: the rate at which it is lowest; marked.
+    """
+    title = "Learning rate trial"
+    chart = Chart(
+        f"{title}: a line chart of the loss over learning rates from {curve['lr'].min():.1e} to "
+        f"{curve['lr'].max():.1e}. It falls fastest at {suggestion:.1e} and is lowest at {highest:.1e}.",
+        figsize=(6.5, 3.6),
+    )
+    axis = chart.subplots()
+    axis.plot(curve["lr"], curve["loss"], color=GREY, alpha=0.4, label="each step")
+    axis.plot(curve["lr"], curve["smooth"], color=BLUE, label="running mean")
+    axis.axvline(suggestion, color=GREEN, ls="--", label=f"falls fastest ({suggestion:.1e})")
+    axis.axvline(highest, color=ORANGE, ls=":", label=f"lowest ({highest:.1e})")
+    low, high = float(curve["smooth"].min()), float(curve["smooth"].iloc[0])
+    axis.set(title=title, xlabel="learning rate of the head", ylabel="cross-entropy (nats)", xscale="log")
+    axis.set_ylim(max(low - 0.3 * (high - low), 0), high + 0.8 * (high - low) + 0.1)
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8)
+    return chart
+
+
 def confusion(table: pd.DataFrame, *, title: str = "Confusion matrix") -> Chart:
     """A confusion matrix: rows are true classes, columns predicted ones; the shade is the share of the row.
 

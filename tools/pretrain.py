@@ -32,9 +32,9 @@ from tiny_imagenet import Pixels, load_pixels
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from tlhelpers.data.batches import PixelBatches
+from tlhelpers.data.batches import EpochOrder, Order, PixelBatches
+from tlhelpers.loop import compute_logits
 from tlhelpers.models.embedded import pack, read_facts, unpack, write_embedded, write_facts
-from tlhelpers.training import compute_logits
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / "runs" / "pretrain"
@@ -76,8 +76,10 @@ RECIPES = {
     "resnet18": Recipe(sizes=((8, 32), (9, 64)), lr=0.2),
     "resnet34": Recipe(sizes=((3, 64),), lr=0.06),
     "vgg11_gap": Recipe(sizes=((4, 32),), lr=0.1),
-    "vgg16_gap": Recipe(sizes=((1, 32), (1, 48)), lr=0.05),
+    "vgg16_start": Recipe(sizes=((1, 32), (1, 48)), lr=0.05),
+    "vgg16_gap": Recipe(sizes=((1, 64),), lr=0.05),
 }
+BEFORE = {"vgg16_gap": ("vgg11_gap", "vgg16_start")}  # what is trained first, in this order
 
 
 def main() -> int:
@@ -108,7 +110,8 @@ def accuracies(model: nn.Module, val: Pixels, side: int) -> tuple[float, float]:
     The pictures are shown at `side` pixels.
     """
     device = tl.use_profile(precision="fp32").device
-    batches = PixelBatches(val.pixels.to(device), val.labels.to(device), LOOK, batch_size=2 * BATCH, sizes=[side])
+    order = Order(len(val.labels), 2 * BATCH)
+    batches = PixelBatches(val.pixels.to(device), val.labels.to(device), LOOK, order, sizes=side)
     logits, labels = compute_logits(model.to(device), batches)
     hits = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
     return float(hits[:, 0].float().mean()), float(hits.any(dim=1).float().mean())
@@ -131,13 +134,12 @@ def train(name: str, data: Pixels, val: Pixels) -> tl.Run:
     recipe = RECIPES[name]
     profile = tl.use_profile()
     print(f"{name}\n{profile}", flush=True)
-    pictures = {"pixels": data.pixels.to(profile.device), "labels": data.labels.to(profile.device), "look": LOOK}
-    sides = recipe.sides
-    augmented = {"shuffle": True, "crop": recipe.crop, "sizes": sides, "seed": recipe.seed}
-    scored = {"pixels": val.pixels.to(profile.device), "labels": val.labels.to(profile.device), "look": LOOK}
+    pictures = data.pixels.to(profile.device), data.labels.to(profile.device), LOOK
+    scored = val.pixels.to(profile.device), val.labels.to(profile.device), LOOK
+    sides, order = recipe.sides, EpochOrder(len(data.labels), BATCH, recipe.seed)
     batches = {
-        "train": PixelBatches(**pictures, batch_size=BATCH, **augmented),
-        "val": PixelBatches(**scored, batch_size=2 * BATCH, sizes=sides),
+        "train": PixelBatches(*pictures, order, crop=recipe.crop, sizes=sides, seed=recipe.seed),
+        "val": PixelBatches(*scored, Order(len(val.labels), 2 * BATCH), sizes=sides),
     }
     run = tl.fit(
         starting(name, data, val),
@@ -166,10 +168,12 @@ def starting(name: str, data: Pixels, val: Pixels) -> Any:
         if name == "resnet34":
             grow_resnet(model, tl.load_model("resnet18", weights="embedded"))
         return model
-    model = vgg_with_batchnorm("A" if name == "vgg11_gap" else "D", count, seed)
     if name == "vgg16_gap":
+        return train("vgg16_start", data, val).model.cpu()
+    model = vgg_with_batchnorm("A" if name == "vgg11_gap" else "D", count, seed)
+    if name == "vgg16_start":
         small = train("vgg11_gap", data, val).model.cpu()
-        batches = PixelBatches(data.pixels, data.labels, LOOK, batch_size=BATCH, shuffle=True, sizes=[32])
+        batches = PixelBatches(data.pixels, data.labels, LOOK, EpochOrder(len(data.labels), BATCH, seed), sizes=32)
         grow_vgg(model, small, next(iter(batches))[0])
     return model
 
@@ -262,9 +266,8 @@ def _facts(name: str, model: nn.Module, run: tl.Run, data: Pixels, loss: float) 
     """The card, but for what is measured on the written file."""
     recipe, profile = RECIPES[name], tl.use_profile()
     source = SOURCE.format(train=len(data.labels), classes=len(data.classes))
-    hours = (run.history["seconds"].sum() + (_seconds("vgg11_gap") if name == "vgg16_gap" else 0)) / 3600
+    hours = (run.history["seconds"].sum() + sum(map(_seconds, BEFORE.get(name, ())))) / 3600
     where = f"CPU, {os.cpu_count()} cores" if profile.device.type == "cpu" else torch.cuda.get_device_name()
-    epochs = ", then ".join(f"{count} at {side} px" for count, side in recipe.sizes)
     largest, change = max(recipe.sides), f"{0 - 100 * loss:+.2f} points"
     start = {"resnet34": "; grown out of the embedded resnet18", "vgg16_gap": _before_vgg16()}.get(name, "")
     return {
@@ -278,8 +281,8 @@ def _facts(name: str, model: nn.Module, run: tl.Run, data: Pixels, loss: float) 
         "details": {
             "source": source,
             "not for": NOT_FOR,
-            "trained": f"{len(run.history)} epochs ({epochs}), batches of {BATCH}, SGD, learning rate {recipe.lr} in "
-            f"one cycle, weight decay {recipe.weight_decay}, {profile.precision}, seed {recipe.seed}{start}",
+            "trained": f"{_epochs(name)}, batches of {BATCH}, SGD, weight decay {recipe.weight_decay}, "
+            f"{profile.precision}, seed {recipe.seed}{start}",
             "command": f"python tools/pretrain.py {name} --data FOLDER",
             "took": f"{hours:.1f} hours ({where}; {platform.machine()}, torch {version('torch')})",
             "rounding": f"weights as int8, one scale for each output channel; top-1 changes by {change}",
@@ -293,10 +296,15 @@ def _seconds(name: str) -> float:
     return sum(row[-1] for row in kept["progress"]["rows"])
 
 
+def _epochs(name: str) -> str:
+    recipe = RECIPES[name]
+    sizes = ", then ".join(f"{count} epoch{'s' * (count > 1)} at {side} px" for count, side in recipe.sizes)
+    return f"{sizes}, learning rate {recipe.lr} in one cycle"
+
+
 def _before_vgg16() -> str:
-    small = RECIPES["vgg11_gap"]
-    epochs = ", then ".join(f"{count} at {side} px" for count, side in small.sizes)
-    return f"; grown out of a VGG11 (with BatchNorm, {epochs}); BatchNorm folded into the convolutions afterwards"
+    small, large = map(_epochs, BEFORE["vgg16_gap"])
+    return f"; before that as a VGG11: {small}; then grown to a VGG16: {large}; BatchNorm was folded in at the end"
 
 
 if __name__ == "__main__":

@@ -13,6 +13,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import benchmark
+import fuzz_images
+import kill_test
 import transfer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,6 +45,9 @@ def filled(text: str) -> str:
         "networks": networks_table(),
         "transfer": transfer.table(),
         "folders": folders_table(),
+        "benchmark": benchmark.tables(),
+        "kills": kill_test.table(_read("kills.json").get("rows", [])),
+        "fuzz": fuzz_images.table(_read("fuzz.json").get("counts", {})),
     }
     for name, table in tables.items():
         pattern = rf"(<!-- {name}: .*? -->\n).*?(<!-- end of {name} -->)"

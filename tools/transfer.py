@@ -4,7 +4,7 @@
     python tools/transfer.py --table       print the table
 
 FOLDER holds hymenoptera/, flowers/ and chest_xray/, as far as they are there; safari needs nothing. Every run sees the
-same number of pictures, whichever way it trains and however few different ones there are. A seed decides which
+same number of pictures (VGG16 half as many), whichever way it trains and however few there are. A seed decides which
 training pictures are drawn, their order and augmentation, the new head and, from scratch, all weights; the test part
 is always the same. Nothing is chosen on it: the weights are those after the last step.
 """
@@ -14,15 +14,10 @@ from __future__ import annotations
 import argparse
 import functools
 import itertools
-import json
-import os
-import platform
-import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +26,17 @@ import tlhelpers as tl  # first: it settles how OpenMP's threads wait
 # isort: split
 import numpy as np
 import torch
+from grid import Grid, side_by_side, spread
 from sklearn.metrics import balanced_accuracy_score
 
-from tlhelpers.data.batches import PixelBatches
-from tlhelpers.files import atomic_write
+from tlhelpers.data.batches import EpochOrder, Order, PixelBatches
+from tlhelpers.loop import compute_logits
 from tlhelpers.progress import tqdm
-from tlhelpers.training import compute_logits
 
 TARGET = Path(__file__).resolve().parents[1] / "chapter12" / "results" / "transfer.json"
 SIDE = 64  # pixels
-BUDGET = 1280  # pictures that every run sees
+BUDGET = 1280  # pictures that a run sees, whichever way it trains
+BUDGETS = {"vgg16": 640}  # of networks that take much longer than the others
 BATCH = 32
 SEEDS = range(5)
 NETWORKS = ("resnet18", "efficientnet_lite0", "resnet34", "vgg16")
@@ -90,26 +86,34 @@ def main() -> int:
     parser.add_argument("--networks", nargs="*", default=NETWORKS, choices=NETWORKS, help="only these")
     options = parser.parse_args()
     if not options.table:
-        measure(options.real, options.networks)
+        tl.use_profile("quick")
+        measure(options.real, options.networks, side_by_side())
     print(table())
     return 0
 
 
-def measure(real: Path | None, networks: tuple[str, ...]) -> None:
-    """Run every cell that is not in the results yet; each is written as soon as it is there."""
-    tl.use_profile("quick")
-    cells = read_cells()
-    known = {_key(cell) for cell in cells}
-    parts = {name: found for name in DATA if (found := _load(name, real)) is not None}
-    missing = [
-        (network, seed, name, count, way)
-        for network, seed, name in itertools.product(networks, SEEDS, parts)
+def measure(real: Path | None, networks: Sequence[str], processes: int = 1) -> None:
+    """Run every cell that is not in the results yet."""
+    there = [name for name in DATA if _is_there(name, real)]
+    jobs = [
+        (network, way, name, count, seed)
+        for network, seed, name in itertools.product(networks, SEEDS, there)
         for count, way in itertools.product(DATA[name], WAYS)
-        if (network, way, name, count, seed) not in known
     ]
-    for network, seed, name, count, way in tqdm(missing, desc="transfer", unit="run"):
-        cells.append(run(network, way, name, count, seed, *parts[name]))
-        _write(cells)
+    grid().fill(jobs, functools.partial(_run_job, real=real), processes)
+
+
+def grid() -> Grid:
+    """The results file."""
+    ways = {name: [way.head, way.backbone, way.last, way.weights] for name, way in WAYS.items()}
+    seen = {"others": BUDGET, **BUDGETS}
+    settings = {"side": SIDE, "pictures_seen": seen, "batch": BATCH, "ways": ways}
+    keys = ("network", "way", "data", "per_class", "seed")
+    return Grid(TARGET, "python tools/transfer.py FOLDER", settings, keys)
+
+
+def _run_job(network: str, way: str, name: str, count: int | None, seed: int, *, real: Path | None) -> dict[str, Any]:
+    return run(network, way, name, count, seed, *_load(name, real))
 
 
 def run(network: str, way: str, name: str, count: int | None, seed: int, train: Pixels, test: Pixels) -> dict[str, Any]:
@@ -121,20 +125,20 @@ def run(network: str, way: str, name: str, count: int | None, seed: int, train: 
     if how.last is not None:
         tl.unfreeze(tl.freeze(model), last=how.last)
     rates = {str(group["name"]): how.backbone for group in tl.param_groups(model, 1.0)} | {"head": how.head}
-    # The network's own normalisation; one that starts from random numbers gets that of its trained twin.
-    look = (tl.load_model(network) if how.weights == "none" else model).card.preprocessing
+    look = _look(network)
     device = tl.profile.current().device
     batch = min(BATCH, len(chosen))
     data = train.pixels[chosen].to(device), train.labels[chosen].to(device)
-    batches = PixelBatches(*data, look, batch_size=batch, shuffle=True, crop=0.5, seed=seed)
-    scored = PixelBatches(test.pixels.to(device), test.labels.to(device), look, batch_size=128)
+    batches = PixelBatches(*data, look, EpochOrder(len(chosen), batch, seed), crop=0.5, seed=seed)
+    scored = PixelBatches(test.pixels.to(device), test.labels.to(device), look, Order(len(test.labels), 128))
+    steps = Steps(batches, BUDGETS.get(network, BUDGET) // batch)
     tl.fit(
         model,
-        {"train": Steps(batches, BUDGET // batch), "val": [next(iter(scored))]},  # fit wants some; nothing is chosen
+        {"train": steps, "val": [next(iter(scored))]},  # fit wants some validation; nothing is chosen by it
         epochs=1,
         lr=rates,
         schedule="one-cycle",
-        optimizer=functools.partial(torch.optim.AdamW, weight_decay=1e-2),
+        optimizer=functools.partial(torch.optim.AdamW, weight_decay=1e-2, fused=True),
         keep="last",
         seed=seed,
     )
@@ -152,6 +156,12 @@ def run(network: str, way: str, name: str, count: int | None, seed: int, train: 
         "balanced_accuracy": round(float(balanced_accuracy_score(labels, answers)), 4),
         "seconds": round(time.perf_counter() - start, 1),
     }
+
+
+@functools.cache
+def _look(network: str) -> tl.Preprocessing:
+    """A network's own normalisation; one that starts from random numbers gets that of its trained twin."""
+    return tl.load_model(network).card.preprocessing
 
 
 class Steps:
@@ -179,13 +189,18 @@ def _drawn(labels: torch.Tensor, count: int | None, seed: int) -> torch.Tensor:
     return torch.cat([order[labels[order] == label][:count] for label in labels.unique()])
 
 
-def _load(name: str, real: Path | None) -> tuple[Pixels, Pixels] | None:
-    """Training and test part at 64 px, or None where the folder is not there."""
+def _is_there(name: str, real: Path | None) -> bool:
+    there = name == "safari" or (real is not None and (real / name).is_dir())
+    if not there:
+        print(f"{name}: not there, left out")
+    return there
+
+
+@functools.cache
+def _load(name: str, real: Path | None) -> tuple[Pixels, Pixels]:
+    """Training and test part at 64 px."""
     if name == "safari":
         data = tl.load_data("safari", size=SIDE, per_class=200)
-    elif real is None or not (real / name).is_dir():
-        print(f"{name}: not there, left out")
-        return None
     else:
         groups = r"(person\d+|IM-\d+)" if name == "chest_xray" else None
         data = tl.load_folder(real / name, groups=groups, verbose=False)
@@ -203,42 +218,9 @@ def _pixels(split: tl.ImageSplit) -> Pixels:
     return Pixels(torch.stack(pictures), split.labels)
 
 
-# --- results ----------------------------------------------------------------------------------------------------
-
-
-def read_cells() -> list[dict[str, Any]]:
-    """What has been measured with the present settings."""
-    if not TARGET.exists():
-        return []
-    found = json.loads(TARGET.read_text(encoding="utf8"))
-    return found["runs"] if found["settings"] == _settings() else []
-
-
-def _settings() -> dict[str, Any]:
-    ways = {name: [way.head, way.backbone, way.last, way.weights] for name, way in WAYS.items()}
-    return {"side": SIDE, "pictures_seen": BUDGET, "batch": BATCH, "ways": ways}
-
-
-def _write(cells: list[dict[str, Any]]) -> None:
-    cells = sorted(cells, key=lambda cell: [str(part) for part in _key(cell)])
-    machine = {
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "profile": str(tl.profile.current()).splitlines(),
-        "versions": {name: version(name) for name in ("torch", "torchvision", "timm", "pillow")},
-    }
-    head = json.dumps({"command": "python tools/transfer.py FOLDER", "settings": _settings(), **machine}, indent=1)
-    rows = ",\n".join("  " + json.dumps(cell) for cell in cells)
-    with atomic_write(TARGET) as file:
-        file.write(f'{head[:-2]},\n "runs": [\n{rows}\n ]\n}}\n'.encode())
-
-
-def _key(cell: dict[str, Any]) -> tuple[Any, ...]:
-    return cell["network"], cell["way"], cell["data"], cell["per_class"], cell["seed"]
-
-
 def table() -> str:
     """Balanced accuracy in per cent, mean ± standard deviation over the seeds, as Markdown."""
-    cells = read_cells()
+    cells, key = grid().read(), grid().key
     columns = [(name, count) for name, counts in DATA.items() for count in counts]
     titles = [f"{name} {'all' if count is None else count}" for name, count in columns]
     lines = [f"| network | trained | {' | '.join(titles)} |", "|---|---|" + "---|" * len(columns)]
@@ -247,18 +229,12 @@ def table() -> str:
         return "Not measured yet.\n"
     for network, way in itertools.product(measured, WAYS):
         found = [
-            [100 * cell["balanced_accuracy"] for cell in cells if _key(cell)[:4] == (network, way, *column)]
+            [100 * cell["balanced_accuracy"] for cell in cells if key(cell)[:4] == (network, way, *column)]
             for column in columns
         ]
-        lines.append(f"| {network} | {way} | {' | '.join(map(_spread, found))} |")
+        shown = [spread(values, len(SEEDS)) for values in found]
+        lines.append(f"| {network} | {way} | {' | '.join(shown)} |")
     return "\n".join(lines) + "\n"
-
-
-def _spread(values: list[float]) -> str:
-    if len(values) < 2:
-        return "–"
-    fewer = "" if len(values) == len(SEEDS) else f" ({len(values)})"
-    return f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}{fewer}"
 
 
 if __name__ == "__main__":

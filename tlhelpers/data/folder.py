@@ -86,8 +86,8 @@ class FolderPictures:
         self.paths = [image.path for image in images]
         self.num_bytes = [image.num_bytes for image in images]
 
-    def __call__(self, index: int) -> Image.Image:
-        """The picture as upright RGB.
+    def __call__(self, index: int, needed: int | None = None) -> Image.Image:
+        """The picture as upright RGB; see `open_image` for `needed`.
 
         Raises:
             BadImageError: a `DataError`, if the file has vanished or changed since the scan.
@@ -107,7 +107,7 @@ class FolderPictures:
                 f"{self.num_bytes[index]} bytes, and has {size}. Load the folder again.",
                 "changed",
             )
-        return open_image(path)
+        return open_image(path, needed=needed)
 
 
 def _divided(

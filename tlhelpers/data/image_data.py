@@ -75,7 +75,7 @@ class ImageSplit(Dataset[tuple[Any, int]]):
         self.name = name
         self.groups = None if groups is None else tuple(groups)
         self.transform = transform
-        self._rows: tuple[int, ...] = tuple(range(len(self.labels)))  # numbers that `load` understands
+        self.rows: tuple[int, ...] = tuple(range(len(self.labels)))  # numbers that `load` understands
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -90,7 +90,7 @@ class ImageSplit(Dataset[tuple[Any, int]]):
 
     def picture(self, index: int) -> Image.Image:
         """Picture number `index` as an RGB PIL image, whatever the transform."""
-        return self.load(self._rows[index])
+        return self.load(self.rows[index])
 
     def counts(self) -> pd.Series[int]:
         """How many pictures each class has, as a Series indexed by class name (classes without one count 0)."""
@@ -135,7 +135,7 @@ class ImageSplit(Dataset[tuple[Any, int]]):
             groups=None if self.groups is None else [self.groups[i] for i in indices],
             transform=transform,
         )
-        view._rows = tuple(self._rows[i] for i in indices)
+        view.rows = tuple(self.rows[i] for i in indices)
         return view
 
 
