@@ -70,8 +70,8 @@ class Run:
             f"Run of {len(self.history)} epochs in {self.history['seconds'].sum():.0f} s; kept epoch "
             f"{self.kept_epoch}: validation accuracy {kept['val_accuracy']:.1%}, loss {kept['val_loss']:.3f}"
         )
-        lines = [f"{text}. {self.stopped}".removesuffix(". "), *self.notes]
-        return "\n".join(textwrap.fill(line, 100) for line in lines)
+        notes = [textwrap.fill(note, 100) for note in self.notes]
+        return "\n".join([f"{text}. {self.stopped}".removesuffix(". "), *notes])
 
 
 def fit(
