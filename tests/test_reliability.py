@@ -255,6 +255,37 @@ def test_a_real_ctrl_c(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*.part"))
 
 
+def test_ctrl_c_in_the_middle_of_a_save_waits_for_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import signal
+
+    options: dict[str, Any] = {**OPTIONS, "schedule": "constant", "keep": "last"}
+    whole, model, handler = network(), network(), signal.getsignal(signal.SIGINT)
+    tl.fit(whole, toy_data(20, 8, 4), **options)
+    save, calls = torch.save, iter(range(9))
+
+    def pressed(packed: Any, file: Any) -> None:
+        class Pressing:
+            def write(self, data: Any) -> int:
+                if next(calls, None) == 4:
+                    signal.raise_signal(signal.SIGINT)
+                return int(file.write(data))
+
+            def flush(self) -> None:
+                file.flush()
+
+        save(packed, Pressing())
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", pressed)
+        run = tl.fit(model, toy_data(20, 8, 4), checkpoint=tmp_path, **options)
+    assert run.stopped == "Interrupted by hand in epoch 2."
+    assert len(run.history) == 1
+    assert signal.getsignal(signal.SIGINT) is handler
+    resumed = network()
+    tl.fit(resumed, toy_data(20, 8, 4), checkpoint=tmp_path, resume=True, **options)
+    assert tl.changed(resumed, tl.snapshot(whole)) == []
+
+
 # --- the same numbers again -------------------------------------------------------------------------------------
 
 

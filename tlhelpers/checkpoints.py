@@ -11,6 +11,8 @@ import contextlib
 import functools
 import pickle
 import shutil
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -184,13 +186,13 @@ class Checkpoints:
             "best_weights": progress.best_weights,
         }
         if self.writes:
-            with self._explained(), atomic_write(self.path) as file:
+            with _ctrl_c_waits(), self._explained(), atomic_write(self.path) as file:
                 torch.save({"format": FORMAT, "settings": self.settings, "progress": kept, **state.pack()}, file)
 
     def save_best(self, model: nn.Module) -> None:
         """Replace the file with the best weights, if the network has a card to say what they are."""
         if self.writes and hasattr(model, "card"):
-            with self._explained():
+            with _ctrl_c_waits(), self._explained():
                 save(model, self.best_path)
 
     @contextlib.contextmanager
@@ -224,6 +226,22 @@ class Checkpoints:
                 f"the checkpoint {self.path} belongs to another run: {said}. Give the same settings again, name "
                 "another folder, or take resume=False to begin anew"
             )
+
+
+@contextlib.contextmanager
+def _ctrl_c_waits() -> Iterator[None]:
+    """Ctrl-C takes effect when the `with` block has ended: inside `torch.save` it would come out as another error."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread receives it
+        return
+    held: list[Any] = []
+    before = signal.signal(signal.SIGINT, lambda *happened: held.append(happened))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+    if held and callable(before):
+        before(*held[0])
 
 
 def _network(model: nn.Module) -> dict[str, Any]:
