@@ -483,15 +483,8 @@ for epoch in range(1, EPOCHS + 1):
 
 # %% tags=["nbval-ignore-output"]
 model = tl.freeze(tl.load_model(ARCH, classes=data.classes, size=SIZE, seed=SEED))
-run = tl.fit(
-    model,
-    data,
-    epochs=EPOCHS,
-    lr=3e-3,
-    keep="last",
-    seed=SEED,
-    augment=train_transform,
-)
+settings = {"epochs": EPOCHS, "lr": 3e-3, "keep": "last", "seed": SEED}
+run = tl.fit(model, data, augment=train_transform, **settings)
 run.history.round(3)
 
 # %%
@@ -526,15 +519,7 @@ print(
 
 # %% tags=["nbval-ignore-output"]
 careless = tl.freeze(tl.load_model(ARCH, classes=data.classes, size=SIZE, seed=SEED))
-tl.fit(
-    careless,
-    data,
-    epochs=EPOCHS,
-    lr=3e-3,
-    keep="last",
-    seed=SEED,
-    augment=careless_transform,
-)
+tl.fit(careless, data, augment=careless_transform, **settings)
 careless_score = tl.evaluate(careless, data.val)
 pd.DataFrame(
     {

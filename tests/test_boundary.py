@@ -53,6 +53,10 @@ def test_the_cut_is_as_high_as_it_can_be(arch: str) -> None:
     assert halves is not None
     weights = [p for p in halves.upper.parameters() if p.ndim > 1]
     assert [id(p) for p in weights] == [id(tl.get_head(model).weight)], "a frozen layer runs in every step"
+    halves.lower.eval()
+    with torch.no_grad():
+        kept = halves.lower(torch.rand(1, 3, 64, 64))
+    assert kept.shape == (1, tl.get_head(model).in_features), "maps are kept where their means would do"
 
 
 def test_inside_a_block_too() -> None:

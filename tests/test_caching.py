@@ -219,7 +219,7 @@ def test_what_exceeds_the_limit_goes_to_disk_and_is_gone_afterwards(
 
 
 def test_a_full_disk_says_what_to_do_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    real = caching._OnDisk.__init__
+    real = caching._OnDisk.__enter__
 
     class Full:
         def __init__(self, file: Any) -> None:
@@ -231,11 +231,12 @@ def test_a_full_disk_says_what_to_do_and_leaves_nothing(monkeypatch: pytest.Monk
         def close(self) -> None:
             self.file.close()
 
-    def opened(self: Any, *args: Any) -> None:
-        real(self, *args)
+    def opened(self: Any) -> Any:
+        real(self)
         self.file = Full(self.file)
+        return self
 
-    monkeypatch.setattr(caching._OnDisk, "__init__", opened)
+    monkeypatch.setattr(caching._OnDisk, "__enter__", opened)
     with pytest.raises(tl.TrainingError, match=r"No space left on device; .* GB are free\)\. Make room"):
         tl.fit(network(), toy_data(20, 8, 4), cache=tmp_path, **OPTIONS)
     assert list(tmp_path.iterdir()) == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -117,10 +116,7 @@ def test_transfer_beats_scratch_clearly_where_pictures_are_few() -> None:
         assert len(found) == 5, f"{asked}: {len(found)} seeds"
         return sum(found) / len(found)
 
-    counts = Counter(run["network"] for run in runs)
-    whole = [network for network, count in counts.items() if count == max(counts.values())]
-    assert {"resnet18", "resnet34", "efficientnet_lite0"} <= set(whole)
-    for network in whole:  # of one that is still being measured the table says how many seeds there are
+    for network in sorted({run["network"] for run in runs}):
         ways = ("frozen", "last two blocks", "everything")
         best = max(mean(network, way, "safari", 40) for way in ways)
         assert best >= mean(network, "scratch", "safari", 40) + 0.15, network

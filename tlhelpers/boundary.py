@@ -22,7 +22,10 @@ from tlhelpers.models.freezing import train_mode
 from tlhelpers.models.modes import kept_modes
 
 # Layers that compute the same in training as in evaluation, given that their parameters do not move.
-_STILL_FILES = tuple(f"torch.nn.modules.{name}" for name in ("activation", "conv", "flatten", "linear", "padding"))
+_STILL_FILES = (
+    *(f"torch.nn.modules.{name}" for name in ("activation", "conv", "flatten", "linear", "padding")),
+    "timm.layers.adaptive_avgmax_pool",
+)
 _STILL = (nn.MaxPool2d, nn.AvgPool2d, pooling._AdaptiveAvgPoolNd, pooling._AdaptiveMaxPoolNd, nn.Upsample, nn.ZeroPad2d)
 _RANDOM = (nn.RReLU, activation.MultiheadAttention)
 _STILL_CALLS = {

@@ -20,7 +20,7 @@ from torch import nn
 
 from tlhelpers.data.batches import Order, batches_on
 from tlhelpers.errors import TrainingError
-from tlhelpers.files import atomic_write, digest_of, part_beside, remove_leftovers
+from tlhelpers.files import atomic_write, digest_of
 from tlhelpers.loop import autocast, on_device
 from tlhelpers.models.modes import evaluation_mode
 from tlhelpers.progress import tqdm
@@ -99,7 +99,7 @@ def compute_activations(
     device = next(lower.parameters()).device
     target: _InMemory | _OnDisk = _InMemory(views * len(labels)) if entry is None else _OnDisk(*entry)
     bar = tqdm(total=views * len(batches), desc="frozen part, once", unit="batch", leave=False, delay=1)
-    with bar, evaluation_mode(lower), torch.no_grad(), autocast(device, precision):
+    with target, bar, evaluation_mode(lower), torch.no_grad(), autocast(device, precision):
         for view in range(1, views + 1):
             if hasattr(batches, "set_epoch"):
                 batches.set_epoch(view)
@@ -116,6 +116,12 @@ class _InMemory:
     def __init__(self, count: int) -> None:
         self.count, self.written = count, 0
         self.values = torch.empty(0)
+
+    def __enter__(self) -> _InMemory:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
 
     def write(self, values: torch.Tensor) -> None:
         if self.written == 0:
@@ -137,7 +143,8 @@ def key_of(lower: Any, precision: torch.dtype, *pictures: Any) -> str:
     """
     digest = hashlib.sha256()
     device = next(lower.parameters()).device
-    where = torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else torch.cuda.get_device_name(device)
+    kinds = {"cpu": torch.backends.cpu.get_cpu_capability, "cuda": torch.cuda.get_device_name}
+    where = kinds.get(device.type, lambda: device.type)()
     for part in (VERSION, torch.__version__, where, str(precision), lower.code, *pictures):
         _feed(digest, part)
     for name, tensor in lower.state_dict().items():
@@ -176,11 +183,16 @@ class _OnDisk:
     def __init__(self, folder: Path, key: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.path, self.card = folder / f"{key}.bin", folder / f"{key}.json"
-        remove_leftovers(self.path)
-        self.part = part_beside(self.path)
-        self.file = self.part.open("xb")
         self.shape: list[int] = []
         self.count, self.dtype, self.digest = 0, torch.float32, hashlib.sha256()
+
+    def __enter__(self) -> _OnDisk:
+        self.opened = atomic_write(self.path)
+        self.file = self.opened.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.opened.__exit__(*error)
 
     def write(self, values: torch.Tensor) -> None:
         self.shape, self.dtype = list(values.shape[1:]), values.dtype
@@ -189,8 +201,6 @@ class _OnDisk:
         try:
             self.file.write(content)
         except OSError as error:
-            self.file.close()
-            self.part.unlink(missing_ok=True)
             free = shutil.disk_usage(self.path.parent).free
             raise TrainingError(
                 f"the activations of the frozen part could not be written to {self.path.parent} ({error.strerror}; "
@@ -199,8 +209,6 @@ class _OnDisk:
         self.digest.update(content)
 
     def finish(self) -> torch.Tensor:
-        self.file.close()
-        self.part.replace(self.path)
         facts = {
             "shape": [self.count, *self.shape],
             "dtype": str(self.dtype).removeprefix("torch."),

@@ -241,7 +241,6 @@ def _activations(
     """Activations of a split, found on disk, or computed now and kept in memory or on disk; None without room."""
     split, cache = pictures.split, pictures.wish.cache
     natural = pictures.batches(Order(len(split), order.batch_size))
-    size = views * len(split) * _bytes_each(halves.lower, natural, precision)
     entry = None
     if not isinstance(cache, bool):
         entry = Path(cache), key_of(halves.lower, precision, *pictures.content(), views)
@@ -249,7 +248,7 @@ def _activations(
         if found is not None:
             inputs.notes.append(f"The activations of '{split.name}' were found in {cache}.")
             return ActivationBatches(found, order)
-    elif size > MEMORY_LIMIT:
+    elif (size := views * len(split) * _bytes_each(halves.lower, natural, precision)) > MEMORY_LIMIT:
         if size > shutil.disk_usage(gettempdir()).free / 2:
             inputs.notes.append(f"Activations of '{split.name}' would take {_megabytes(size)}, too much to be kept.")
             return None
