@@ -279,3 +279,17 @@ def test_rates_for_the_wrong_block(rates: dict[str, float], message: str) -> Non
     model = tl.freeze(network("resnet18"), up_to="layer3")
     with pytest.raises(tl.ModelError, match=message):
         tl.param_groups(model, rates)
+
+
+def test_a_part_unfrozen_inside_of_a_frozen_one_trains() -> None:
+    model = tl.freeze(tl.load_model("resnet18", num_classes=2, weights="none", size=64))
+    tl.unfreeze_modules(model.layer4[1])
+    model.train()
+    training = {name for name, m in model.named_modules() if m.training and isinstance(m, (nn.Conv2d, nn.BatchNorm2d))}
+    assert training == {f"layer4.1.{kind}{number}" for kind in ("conv", "bn") for number in (1, 2)}
+    before = tl.snapshot(model)
+    model(torch.randn(4, 3, 64, 64))
+    assert tl.changed(model, before) != []
+    assert all(name.startswith("layer4.1.bn") for name in tl.changed(model, before))
+    model.eval()
+    assert not any(m.training for m in model.modules())

@@ -26,8 +26,11 @@ class Frozen:
     """What the class of a frozen module has before its original class: a `train` that changes nothing."""
 
     def train(self, mode: bool = True) -> Any:
-        """Stay in evaluation mode, and everything below too."""
-        return super().train(False)  # type: ignore[misc]
+        """Stay in evaluation mode; what was unfrozen below goes where it is told."""
+        self.training = False
+        for child in self.children():  # type: ignore[attr-defined]  # nn.Module's, the original class below this one
+            child.train(mode)
+        return self
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         # Classes made at run time have no name to be found by; copies and pickles go through the original class.
