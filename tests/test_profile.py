@@ -85,3 +85,13 @@ def test_a_gpu_that_does_not_work_is_not_used(monkeypatch: pytest.MonkeyPatch) -
 def test_a_gpu_without_bf16_takes_fp16(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
     assert profile.find_precision(torch.device("cuda"))[0] == "fp16"
+
+
+def test_the_seed_of_the_notebooks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TL_SEED", raising=False)
+    assert profile.current().seed == 0
+    monkeypatch.setenv("TL_SEED", "3")
+    assert profile.current().seed == 3
+    monkeypatch.setenv("TL_SEED", "three")
+    with pytest.raises(tl.TLError, match="TL_SEED is 'three'; expected a whole number"):
+        profile.current().seed  # noqa: B018

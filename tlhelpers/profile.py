@@ -55,6 +55,18 @@ class Profile:
         """The data set, by name or folder, that notebooks load where they do not name another; or TL_DATA."""
         return os.environ.get("TL_DATA") or DEFAULT_DATA[self.name]
 
+    @property
+    def seed(self) -> int:
+        """The seed that notebooks begin from, 0; or TL_SEED.
+
+        Raises:
+            TLError: if TL_SEED is not a whole number.
+        """
+        text = os.environ.get("TL_SEED") or "0"
+        if not text.isdigit():
+            raise TLError(f"TL_SEED is '{text}'; expected a whole number, 0 or more")
+        return int(text)
+
     def __str__(self) -> str:
         rows = (("profile", self.name), ("device", self.device), ("precision", self.precision))
         return "\n".join(f"{key:10}{value!s:8}{self.reasons[key]}" for key, value in rows)
