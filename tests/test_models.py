@@ -119,6 +119,13 @@ def test_seed_decides_and_the_global_generator_is_left_alone() -> None:
 # --- weights ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("arch", ["resnet18", "resnet34", "vgg16", "efficientnet_lite0"])
+def test_from_scratch_a_network_sees_pictures_as_its_pretrained_twin_does(arch: str) -> None:
+    for size in (None, 64, 96):
+        scratch, pretrained = (tl.load_model(arch, weights=weights, size=size) for weights in ("none", None))
+        assert scratch.card.preprocessing == pretrained.card.preprocessing
+
+
 def test_the_weights_that_came_with_pip_know_a_cat_and_need_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     from PIL import Image
     from skimage.data import chelsea

@@ -45,6 +45,11 @@ def read_embedded(arch: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         raise WeightsError(f"the weights file {path} cannot be read: {error}; {again}") from error
 
 
+def is_embedded(arch: str) -> bool:
+    """Whether the package carries weights of the network."""
+    return (FOLDER / f"{arch}.json").exists()
+
+
 def read_facts(arch: str) -> dict[str, Any]:
     """What the card of an embedded network says.
 

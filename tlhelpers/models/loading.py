@@ -15,8 +15,7 @@ from tlhelpers import profile
 from tlhelpers.errors import ModelError, WeightsError
 from tlhelpers.models.cards import ModelCard, set_card
 from tlhelpers.models.families import ARCHS, Arch, find_arch, get_blocks, get_head, head_path
-from tlhelpers.models.preprocessing import Preprocessing
-from tlhelpers.models.sources import pretrained
+from tlhelpers.models.sources import pretrained, twin_preprocessing
 
 WEIGHTS = (None, "embedded", "imagenet", "none")
 
@@ -60,7 +59,9 @@ def load_model(
         torch.manual_seed(seed)
         model = build(row)
     if weights == "none":
-        card = ModelCard(row.name, "none", f"{row.name} with random weights (seed {seed}).", "-", Preprocessing())
+        card = ModelCard(
+            row.name, "none", f"{row.name} with random weights (seed {seed}).", "-", twin_preprocessing(row)
+        )
     else:
         state, card = pretrained(row, weights, model)
         replace_head(model, len(card.classes))

