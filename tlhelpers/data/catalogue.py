@@ -132,6 +132,14 @@ for _entry in (
         loader=f"{_HERE}.safari:load_safari",
     ),
     Entry(
+        name="phantom",
+        what="drawn chest radiographs, normal or with opacities whose place is known; no medical data",
+        profile="quick, full",
+        size="nothing",
+        licence="MIT",
+        loader=f"{_HERE}.phantom:load_phantom",
+    ),
+    Entry(
         name="hymenoptera",
         what="photographs of ants and bees, few; no test part",
         profile="full",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import psutil  # type: ignore[import-untyped]
+import psutil
 import torch
 from PIL import Image
 
