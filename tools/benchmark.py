@@ -251,12 +251,13 @@ def tables() -> str:
     if not rows:
         return "Not measured yet.\n"
     lines = [
-        "| case | contestant | seconds, best (median) | ours is faster by | accuracy | peak memory |",
-        "|---|---|---|---|---|---|",
+        "| case | contestant | rounds | seconds, best (median) | ours is faster by | accuracy | memory, ÷ plain's |",
+        "|---|---|---|---|---|---|---|",
     ]
     for case in CASES:
         mine = [row for row in rows if row["case"] == case]
-        names = dict.fromkeys(row["contestant"] for row in mine)
+        names = sorted({row["contestant"] for row in mine}, key=lambda name: (name != OURS, name != PLAIN, name))
+        memory = {name: max(row["peak_mb"] for row in mine if row["contestant"] == name) for name in names}
         for name in names:
             turns = [row for row in mine if row["contestant"] == name]
             seconds = [row["seconds"] for row in turns]
@@ -264,12 +265,13 @@ def tables() -> str:
             scores = [100 * row["accuracy"] for row in turns]
             spread = f" ± {statistics.stdev(scores):.1f}" if len(scores) > 1 else ""
             cells = (
-                CASES[case]["text"] if name == next(iter(names)) else "",
+                CASES[case]["text"] if name == names[0] else "",
                 name,
+                str(len(turns)),
                 f"{min(seconds):.1f} ({statistics.median(seconds):.1f})",
                 f"{min(seconds) / best:.1f} ×" if name != OURS else "",
                 f"{statistics.mean(scores):.1f}{spread} %",
-                f"{max(row['peak_mb'] for row in turns):,} MB",
+                f"{memory[name]:,} MB" + (f", {memory[name] / memory[PLAIN]:.2f}" if PLAIN in memory else ""),
             )
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
@@ -294,7 +296,12 @@ def growth_chart() -> Any:
                 ]
                 best = sorted({at: min(value for a, value in turns if a == at) for at, _ in turns}.items())
                 axis.plot(*zip(*best, strict=True), marker="o", color=colour, label=contestant)
-            axis.set(xlabel=kind, ylabel=unit, ylim=(0, None), title=f"{fixed[1]} {fixed[0]}" if line == 0 else "")
+            axis.set(
+                xlabel=kind,
+                ylabel=unit,
+                ylim=(0, 1.1 * axis.get_ylim()[1]),
+                title=f"{fixed[1]} {fixed[0]}" if line == 0 else "",
+            )
             axis.grid(alpha=0.3)
     axes[0][0].legend()
     chart.suptitle("A frozen ResNet18 with a new head, 64 px, on the CPU: the best of all rounds")

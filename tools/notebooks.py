@@ -1,6 +1,7 @@
 """Notebook pairs: `name.py` (py:percent, the source) and `name.ipynb` (generated, with outputs).
 
     python tools/notebooks.py sync [PATTERN]    execute the sources and write the notebooks
+    python tools/notebooks.py prose [PATTERN]   take over changed prose, where no code has changed, without executing
     python tools/notebooks.py run [PATTERN]     execute the sources and write nothing
     python tools/notebooks.py check [PATTERN]   compare every pair, and look for what must not be published
 
@@ -38,7 +39,7 @@ MACHINE_PATH = re.compile(r"(/home/|/Users/|/root/|/tmp/|/var/folders/|[A-Z]:\\\
 def main() -> int:
     """Run one of the commands; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=("sync", "run", "check"))
+    parser.add_argument("command", choices=("sync", "prose", "run", "check"))
     parser.add_argument("pattern", nargs="?", default="")
     options = parser.parse_args()
     chosen = [path for path in sources() if options.pattern in path.relative_to(ROOT).as_posix()]
@@ -49,6 +50,10 @@ def main() -> int:
         faults = [fault for path in chosen for fault in pair_faults(path)]
         print("\n".join(faults) if faults else f"{len(chosen)} pairs are in step")
         return 1 if faults else 0
+    if options.command == "prose":
+        changed = [path for path in chosen if not take_over_prose(path)]
+        print("\n".join(f"{path.name}: its code has changed too; sync it" for path in changed))
+        return 1 if changed else 0
     return _execute_all(chosen, write=options.command == "sync")
 
 
@@ -73,6 +78,20 @@ def build(source: Path) -> Any:
     return book
 
 
+def take_over_prose(source: Path) -> bool:
+    """Bring a notebook's prose up to its source and keep all outputs; False if code differs, which must be executed."""
+    new, old = build(source), nbformat.read(source.with_suffix(".ipynb"), as_version=4)
+    kept = [cell for cell in old.cells if cell.cell_type == "code"]
+    fresh = [cell for cell in new.cells if cell.cell_type == "code"]
+    if [(c.source, c.metadata) for c in fresh] != [(c.source, c.metadata) for c in kept]:
+        return False
+    for target, origin in zip(fresh, kept, strict=True):
+        target["outputs"], target["execution_count"] = origin.outputs, origin.execution_count
+    new.metadata = old.metadata
+    nbformat.write(new, source.with_suffix(".ipynb"))
+    return True
+
+
 def execute(book: Any, folder: Path) -> tuple[Any, float]:
     """An executed copy of a notebook and the seconds it took, run in `folder` by this interpreter.
 
@@ -89,7 +108,15 @@ def execute(book: Any, folder: Path) -> tuple[Any, float]:
     client.execute()
     seconds = time.perf_counter() - start
     book.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}})
+    _forget_widgets(book)
     return book, seconds
+
+
+def _forget_widgets(book: Any) -> None:
+    """A widget ends with its kernel; a stored view of it would only be shown as an error. Its text stays."""
+    for cell in book.cells:
+        for output in cell.get("outputs", ()):
+            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
 
 
 def _execute_all(chosen: list[Path], *, write: bool) -> int:

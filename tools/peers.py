@@ -7,9 +7,9 @@ scoring the validation pictures after every epoch. Everything else is what the l
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -78,6 +78,9 @@ def ours(job: Job, model: Any) -> nn.Module:
 
     if job.trainable:
         tl.freeze_modules(*(m for m in model.modules() if not any(p.requires_grad for p in m.parameters())))
+    # The peers' crop, on which all are scored, and not the one that the weights' card asks for.
+    look = dataclasses.replace(model.card.preprocessing, resize=round(job.size * 256 / 224))
+    model.card = dataclasses.replace(model.card, preprocessing=look)
     data = tl.load_folder(job.folder, verbose=False)
     tl.fit(
         model,
@@ -278,8 +281,3 @@ CONTESTANTS: dict[str, Callable[[Job, Any], nn.Module]] = {
     "Hugging Face Trainer": hugging_face,
 }
 NEEDS = {"fastai": "fastai", "Lightning": "lightning", "Hugging Face Trainer": "transformers"}
-
-
-def quiet() -> None:
-    """Send what libraries print to the void; the result goes another way."""
-    sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115

@@ -1,0 +1,147 @@
+"""`tools/pneumonia.py`, on drawn chests under the published kind of file names: divided by patient, faults found."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import tlhelpers as tl
+
+ROOT = Path(__file__).resolve().parents[1]
+SIDE = 64
+WAYS = {"frozen": (("plain",),), "ensemble": (("plain", "varied 0"), ("equalised",))}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty patients of two pictures each in `train`, some pictures in `test`, under the published kind of name."""
+    root = tmp_path_factory.mktemp("chest_xray")
+    data = tl.load_data("phantom", size=SIDE, patients=50, prevalence=0.5, val_patients=1, test_patients=1)
+    patients: list[str] = []
+    for i in range(len(data.train)):
+        patient, label = data.train.groups[i], int(data.train.labels[i])
+        if patient not in patients:
+            patients.append(patient)
+        number = patients.index(patient) + 1
+        part = "train" if number <= 40 else "test"
+        kind = ("bacteria", "virus")[number // 2 % 2]
+        name = f"person{number}_{kind}_{i}.jpeg" if label else f"IM-{number:04}-{i:04}.jpeg"
+        path = root / part / ("NORMAL", "PNEUMONIA")[label] / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        data.train.picture(i).save(path, quality=95)
+    return root
+
+
+@pytest.fixture
+def tool(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    """The module, for small pictures and few ways, and with files of its own."""
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    import pneumonia
+    import radiographs
+
+    tl.use_profile("quick", precision="fp32", device="cpu")
+    for name, value in (("WAYS", WAYS), ("STRENGTHS", (1e-3, 1e-2)), ("SEEDS", range(2))):
+        monkeypatch.setattr(pneumonia, name, value)
+    monkeypatch.setattr(pneumonia, "TARGET", tmp_path / "pneumonia.json")
+    monkeypatch.setattr(radiographs, "SIDE", SIDE)
+    monkeypatch.setattr(radiographs, "KEPT", tmp_path / "kept")
+    monkeypatch.setattr(pneumonia, "MEASURED", tuple(m for m in pneumonia.MEASURED if m[0] in (*WAYS, *OTHERS)))
+    yield pneumonia
+    pneumonia.trained.cache_clear()
+    pneumonia.member.cache_clear()
+
+
+OTHERS = ("always pneumonia", "thumbnails", "letter planted")
+
+
+def test_one_command_measures_every_way_and_nothing_twice(
+    tool: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["pneumonia.py", str(folder)])
+    assert tool.main() == 0
+    cells = tool.grid().read()
+    expected = {(way, by, place) for way, by, places in tool.MEASURED for place in places}
+    assert {(c["way"], c["divided_by"], c["place"]) for c in cells} == expected
+    assert len(cells) == 2 * len(expected)
+    assert "| frozen | patient | test |" in capsys.readouterr().out
+    of = {(c["way"], c["place"], c["seed"]): c for c in cells}
+    for seed in range(2):
+        assert of["always pneumonia", "here", seed]["balanced accuracy"] == 0.5
+        assert of["always pneumonia", "here", seed]["sensitivity"] == 1
+        assert of["frozen", "here", seed]["AUC"] > 0.6
+        with_letter, gone, reversed_ = (
+            of["letter planted", place, seed]["AUC"] for place in ("here", "letter gone", "letter on the normal")
+        )
+        assert with_letter > gone > reversed_
+    assert of["frozen", "test", 0]["pictures"] == of["thumbnails", "test", 1]["pictures"] > 0
+    monkeypatch.setattr(tool, "run", lambda *_: pytest.fail("measured again"))
+    assert tool.main() == 0
+
+
+def test_without_a_part_test_it_is_left_out(tool: Any, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "train").symlink_to(folder / "train")
+    pool, whole = tool.load(tmp_path), tool.load(folder)
+    assert pool.trains == len(pool.labels) == whole.trains < len(whole.labels)
+    assert pool.stamp != whole.stamp, "features of other files must not be taken"
+    assert (pool.labels == whole.labels[: pool.trains]).all()
+
+
+def test_no_patient_is_divided_unless_by_picture(tool: Any, folder: Path) -> None:
+    pool = tool.load(folder)
+    for seed in range(2):
+        parts = tool.divided(pool, seed)
+        sets = [set(pool.patients[rows]) for rows in parts]
+        assert sum(map(len, sets)) == len(set.union(*sets))
+        assert sorted(np.concatenate(parts)) == list(range(pool.trains)), "the published test part is never divided"
+        leaky = [set(pool.patients[rows]) for rows in tool.divided(pool, seed, "picture")]
+        assert leaky[0] & leaky[2]
+
+
+def test_features_are_kept_and_follow_from_the_files(
+    tool: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = tool.load(folder)
+    state = torch.random.get_rng_state()
+    first = pool.features("elsewhere", "varied 0")
+    assert torch.equal(state, torch.random.get_rng_state())
+    next((tmp_path / "kept").iterdir()).unlink()
+    assert np.array_equal(first, pool.features("elsewhere", "varied 0")), "the same views again"
+    assert not np.array_equal(first, pool.features("elsewhere", "varied 1"))
+    monkeypatch.setattr(tl, "compute_features", lambda *_: pytest.fail("computed again"))
+    assert np.array_equal(first, pool.features("elsewhere", "varied 0"))
+
+
+@pytest.mark.parametrize("look", ["plain", "equalised", "varied", "elsewhere", "lettered"])
+def test_looks_give_a_grey_picture_of_the_size(tool: Any, look: str) -> None:
+    ramp = Image.fromarray(np.tile(np.arange(100, dtype=np.uint8), (80, 1)))
+    seen = getattr(sys.modules["radiographs"], look)(ramp)
+    assert (seen.size, seen.mode) == ((SIDE, SIDE), "L")
+    assert np.asarray(seen).std() > 1, "a picture is left"
+
+
+def test_equalising_undoes_an_exposure(tool: Any, folder: Path) -> None:
+    import radiographs
+
+    with Image.open(next((folder / "train" / "NORMAL").iterdir())) as file:
+        picture = file.convert("L")
+    darker = picture.point([round(255 * (i / 255) ** 1.5) for i in range(256)])
+
+    def apart(look: Any) -> float:
+        one, other = (np.asarray(look(p), dtype=float) for p in (picture, darker))
+        return float(np.abs(one - other).mean())
+
+    assert apart(radiographs.equalised) < 0.7 * apart(radiographs.plain)
+
+
+def test_the_threshold_is_where_both_shares_are_alike(tool: Any) -> None:
+    scores = np.array([0.1, 0.2, 0.3, 0.6, 0.4, 0.7, 0.8, 0.9])
+    labels = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+    at = tool.even_threshold(scores, labels)
+    assert (scores[labels == 1] >= at).mean() == (scores[labels == 0] < at).mean() == 0.75

@@ -1,0 +1,220 @@
+"""Normal or pneumonia on radiographs of children: ways to train, leaks and shortcuts, and another hospital.
+
+    python tools/pneumonia.py FOLDER       measure what is missing and write chapter12/results/pneumonia.json
+    python tools/pneumonia.py --table      print the table
+
+FOLDER holds the radiographs of Kermany et al. (2018): `chest_xray`, or the folder in it that holds `train`. A seed
+divides the patients of `train` into training, validation and held-out ones (65, 15 and 20 %). If the folder has a part
+`test`, its pictures are scored too, by the same models, and the fifth of the patients is still held out. Everything
+that is chosen (regularisation, temperature, threshold) is chosen on validation patients.
+
+The backbone stays frozen, so what it makes of each picture is computed once for all seeds, and kept in runs/pneumonia.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import tlhelpers as tl  # first: it settles how OpenMP's threads wait
+
+# isort: split
+import numpy as np
+from grid import Cell, Grid, spread
+from radiographs import ARCH, PREPARED, SIDE, VIEWS, Pool, load
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from tlhelpers.calibration import calibration_error, fit_temperature, to_probabilities
+from tlhelpers.clinical import clinical_scores
+from tlhelpers.data.splits import split_indices
+
+TARGET = Path(__file__).resolve().parents[1] / "chapter12" / "results" / "pneumonia.json"
+SEEDS = range(5)
+STRENGTHS = (3e-4, 1e-3, 3e-3, 1e-2)  # C of the logistic regression
+
+
+# --- one way, one seed ------------------------------------------------------------------------------------------
+
+ALL_VARIED = tuple(name for name in PREPARED if name.startswith("varied ") and "equalised" not in name)
+ALL_BOTH = tuple(name for name in PREPARED if "varied" in name and "equalised" in name)
+# way -> its members; a member is trained on several preparations of each picture, and judges by the first of them.
+# The members' log-odds are averaged.
+WAYS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "frozen": (("plain",),),
+    "frozen, equalised": (("equalised",),),
+    "frozen, varied": (("plain", *ALL_VARIED),),
+    "frozen, equalised, varied": (("equalised", *ALL_BOTH),),
+    "ensemble": (("plain", *ALL_VARIED), ("equalised", *ALL_BOTH)),
+}
+Parts = tuple[np.ndarray, np.ndarray, np.ndarray]
+Head = Callable[[np.ndarray], np.ndarray]
+Judge = Callable[[str, np.ndarray], np.ndarray]
+
+
+def divided(pool: Pool, seed: int, by: str = "patient") -> Parts:
+    """Rows of training, validation and held-out pictures of `train`."""
+    labels = pool.labels[: pool.trains]
+    groups = pool.patients[: pool.trains] if by == "patient" else None
+    train, val, held = split_indices(labels, (0.65, 0.15, 0.2), groups=groups, seed=seed)
+    return np.array(train), np.array(val), np.array(held)
+
+
+def head(x: np.ndarray, y: np.ndarray, x_val: np.ndarray, y_val: np.ndarray) -> Head:
+    """Logistic regression, both classes of equal weight; how strong, the validation pictures decide. Gives log-odds."""
+    best: tuple[float, Any] | None = None
+    for strength in STRENGTHS:
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, class_weight="balanced", max_iter=300))
+        model.fit(x, y)
+        balanced = np.where(y_val == 1, 1 / y_val.sum(), 1 / (1 - y_val).sum())
+        loss = log_loss(y_val, model.predict_proba(x_val)[:, 1], sample_weight=balanced)
+        if best is None or loss < best[0]:
+            best = (float(loss), model)
+    assert best is not None
+    return best[1].decision_function
+
+
+@functools.lru_cache(maxsize=1)  # the places of a way come one after another
+def trained(pool: Pool, way: str, by: str, seed: int) -> Judge:
+    """Train a way; what it gives maps a place and rows to log-odds of pneumonia."""
+    parts = train, val, _ = divided(pool, seed, by)
+    y, y_val = pool.labels[train], pool.labels[val]
+    if way == "always pneumonia":
+        return lambda place, rows: np.full(len(rows), 5.0)
+    if way == "thumbnails":
+        judge = head(pool.thumbnails[train], y, pool.thumbnails[val], y_val)
+        return lambda place, rows: judge(pool.thumbnails[rows])
+    if way == "nearest neighbour":
+        near = KNeighborsClassifier(1).fit(pool.features("here", "plain")[train], y)
+        return lambda place, rows: 5.0 * (2 * near.predict(pool.features(place, "plain")[rows]) - 1)
+    if way == "letter planted":
+        return misled(pool, parts)
+    members = [(views[0], member(pool, views, by, seed)) for views in WAYS[way]]
+    return lambda place, rows: np.mean([f(pool.features(place, name)[rows]) for name, f in members], axis=0)
+
+
+@functools.lru_cache(maxsize=8)  # an ensemble takes the members that were trained before it
+def member(pool: Pool, prepared: tuple[str, ...], by: str, seed: int) -> Head:
+    """Trained on several preparations of each picture; the first of them decides how strongly it is held."""
+    train, val, _ = divided(pool, seed, by)
+    views = [pool.features("here", name) for name in prepared]
+    x, y = np.concatenate([view[train] for view in views]), np.tile(pool.labels[train], len(views))
+    return head(x, y, views[0][val], pool.labels[val])
+
+
+def misled(pool: Pool, parts: Parts) -> Judge:
+    """Trained where nine of ten pneumonias carry a letter, and no normal picture does."""
+    bare, marked = (pool.features(place, "plain") for place in ("here", "lettered"))
+    with_letter = (pool.labels == 1) & (np.random.default_rng(0).random(len(pool.labels)) < 0.9)
+    source = np.where(with_letter[:, None], marked, bare)
+    train, val, _ = parts
+    judge = head(source[train], pool.labels[train], source[val], pool.labels[val])
+    normal_marked = np.where(pool.labels[:, None] == 0, marked, bare)
+    seen = {"here": source, "letter gone": bare, "letter on the normal": normal_marked}
+    return lambda place, rows: judge(seen[place][rows])
+
+
+# What is measured: a way, how the pictures are divided, and where it is judged. `here` is the held-out fifth.
+HERE: tuple[str, ...] = ("here", "elsewhere", "test")
+MEASURED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("always pneumonia", "patient", ("here", "test")),
+    ("thumbnails", "patient", ("here", "test")),
+    *((way, "patient", HERE) for way in WAYS),
+    ("frozen", "picture", ("here",)),
+    ("nearest neighbour", "patient", ("here",)),
+    ("nearest neighbour", "picture", ("here",)),
+    ("letter planted", "patient", ("here", "letter gone", "letter on the normal")),
+)
+
+
+def run(pool: Pool, way: str, by: str, place: str, seed: int) -> Cell:
+    """Train, or take what was trained last, and score at one place."""
+    _, val, held = divided(pool, seed, by)
+    judge = trained(pool, way, by, seed)
+    rows = np.arange(pool.trains, len(pool.labels)) if place == "test" else held
+    odds = judge("here" if place == "test" else place, rows)
+    cell = scored(odds, pool.labels[rows], judge("here", val), pool.labels[val], pool.kinds[rows])
+    return {"way": way, "divided_by": by, "place": place, "seed": seed, **cell}
+
+
+def scored(
+    odds: np.ndarray, labels: np.ndarray, val_odds: np.ndarray, val_labels: np.ndarray, kinds: np.ndarray
+) -> Cell:
+    """The numbers of a report, with temperature and threshold from the validation pictures."""
+    temperature = fit_temperature(val_odds, val_labels)
+    on_val, found = (to_probabilities(each, temperature) for each in (val_odds, odds))
+    threshold = even_threshold(on_val, val_labels)
+    numbers = clinical_scores(found, labels, threshold)
+    wanted = ("AUC", "average precision", "accuracy", "balanced accuracy", "sensitivity", "specificity")
+    cell = {name: round(float(numbers[name]), 4) for name in wanted}
+    for kind in sorted({"bacteria", "virus"} & set(kinds)):
+        cell[f"sensitivity, {kind}"] = round(float((found[kinds == kind] >= threshold).mean()), 4)
+    return {**cell, "calibration error": round(calibration_error(found, labels), 4), "pictures": len(labels)}
+
+
+def even_threshold(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Where sensitivity and specificity are nearest to each other, so that neither is bought with the other."""
+    found = np.unique(probabilities)
+    ill, well = np.sort(probabilities[labels == 1]), np.sort(probabilities[labels == 0])
+    sensitivity = 1 - np.searchsorted(ill, found) / len(ill)
+    specificity = np.searchsorted(well, found) / len(well)
+    return float(found[np.abs(sensitivity - specificity).argmin()])
+
+
+# --- the command ------------------------------------------------------------------------------------------------
+
+
+def main() -> int:
+    """Measure what is missing, or print the tables; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, nargs="?", help="Kermany's folder, or the one above it")
+    parser.add_argument("--table", action="store_true", help="print the table and measure nothing")
+    options = parser.parse_args()
+    if options.folder is None or options.table:
+        print(table())
+        return 0
+    tl.use_profile("quick")
+    pool = load(options.folder)
+    jobs = [
+        (way, by, place, seed)
+        for seed in SEEDS
+        for way, by, places in MEASURED
+        for place in places
+        if place != "test" or pool.trains < len(pool.labels)
+    ]
+    grid().fill(jobs, functools.partial(run, pool))
+    print(table())
+    return 0
+
+
+def grid() -> Grid:
+    """The results file."""
+    settings = {"network": ARCH, "side": SIDE, "views": VIEWS, "parts": [0.65, 0.15, 0.2]}
+    return Grid(TARGET, "python tools/pneumonia.py FOLDER", settings, ("way", "divided_by", "place", "seed"))
+
+
+def table() -> str:
+    """Per cent, mean ± standard deviation over the seeds, as Markdown."""
+    cells = grid().read()
+    if not cells:
+        return "Not measured yet.\n"
+    columns = ("AUC", "accuracy", "balanced accuracy", "sensitivity", "specificity")
+    lines = [f"| way | divided by | scored | {' | '.join(columns)} |", "|---" * (3 + len(columns)) + "|"]
+    for way, by, places in MEASURED:
+        for place in places:
+            found = [c for c in cells if (c["way"], c["divided_by"], c["place"]) == (way, by, place)]
+            if found:
+                shown = [spread([100 * cell[name] for cell in found], len(SEEDS)) for name in columns]
+                lines.append(f"| {way} | {by} | {place} | {' | '.join(shown)} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
