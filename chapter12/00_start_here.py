@@ -65,14 +65,19 @@ print("This machine is ready.")
 # | Section | What it is about |
 # |---|---|
 # | **Start here** | this notebook |
-# | 12.1 | What transfer learning is, and why it works |
-# | 12.2 | Feature extraction and fine-tuning |
-# | 12.3 | Pre-trained models: ResNet, VGG, DenseNet, MobileNet, EfficientNet |
-# | 12.4 | Applications: image classification, object detection, medical imaging, language |
-# | [12.5](12_5_practical_example.ipynb) | **A worked example, from a folder of images to a saved model** |
-# | 12.6 | What to remember |
+# | [12.1](12_1_concept.ipynb) | What transfer learning is, and why it works |
+# | [12.2.1](12_2_1_feature_extraction.ipynb) | Feature extraction |
+# | [12.2.2](12_2_2_fine_tuning.ipynb) | Fine-tuning |
+# | [12.3](12_3_pretrained_models.ipynb) | Pre-trained models: ResNet, VGG, DenseNet, MobileNet, EfficientNet |
+# | [12.4.1](12_4_1_image_classification.ipynb) | Application: image classification |
+# | [12.4.2](12_4_2_object_detection.ipynb) | Application: object detection |
+# | [12.4.3](12_4_3_medical_imaging.ipynb) | Application: medical imaging |
+# | [12.4.4](12_4_4_language.ipynb) | Application: language |
+# | [12.5](12_5_practical_example.ipynb) | A worked example, from a folder of images to a saved model |
+# | [12.6](12_6_takeaways.ipynb) | What to remember, and a table of what textbooks claim |
+# | [Explorers](12_7_explorers.ipynb) | Controls to play with |
 #
-# Sections with a link are ready to run; the others are being written.
+# The labs are in the folder `labs`, their solutions in `solutions`.
 #
 # ## A first prediction
 #

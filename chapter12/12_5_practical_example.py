@@ -33,7 +33,7 @@ QUICK = profile.name == "quick"
 DATA = profile.data  # a name from tl.data_names(), or the path of a folder of yours
 ARCH = profile.arch
 SIZE = 96 if QUICK else None  # pixels; None is the size the weights were trained on
-SEED = 0
+SEED = profile.seed  # 0; the environment variable TL_SEED sets another
 EPOCHS = 3
 print(profile)
 print(f"data      {Path(DATA).name}")
@@ -288,8 +288,9 @@ with torch.no_grad():
         print(f"{mode:5}: the same logits in a batch of 2 and in a larger one: {same}")
 
 # %% [markdown]
-# **Repair:** `model.eval()` before every prediction and every validation, and `torch.inference_mode()` to save the memory
-# that gradients would need. `tl.evaluate` and `tl.predict` do both and give each module its own mode back afterwards.
+# **Repair:** `model.eval()` before every prediction and every validation, and `torch.inference_mode()` to save the
+# memory that gradients would need. `tl.evaluate` and `tl.predict` do both and give each module its own mode back
+# afterwards.
 #
 # ## 4 Freeze, and replace the head
 #
@@ -302,10 +303,10 @@ for parameter in model.parameters():
     parameter.requires_grad = False
 
 # %% [markdown]
-# The last layer, the **head**, has an output for each class of the *source* task. A new one, with an output for each
-# of *our* classes, takes its place. A new layer is trainable from the start. For ResNet18 one writes
-# `model.fc = nn.Linear(model.fc.in_features, num_classes)`. The head has another name in every family, and `tl.arch_table()`
-# lists them.
+# The last layer, the **head**, has an output for each class of the *source* task. A new one, with an output for each of
+# *our* classes, takes its place. A new layer is trainable from the start. For ResNet18 one writes `model.fc =
+# nn.Linear(model.fc.in_features, num_classes)`. The head has another name in every family, and `tl.arch_table()` lists
+# them.
 
 # %% tags=["nbval-ignore-output"]
 HEAD = tl.arch_table().loc[ARCH, "head"]
@@ -324,10 +325,10 @@ print("parameters that train:", len(trainable), "tensors, the head's weight and 
 # %% [markdown]
 # ### Mistake 7: "frozen", but BatchNorm moves
 #
-# Nearly every tutorial stops here and calls `model.train()` in its loop. But BatchNorm keeps running averages of the mean
-# and variance of its inputs. They are *buffers*, not parameters: `requires_grad` does not reach them, and in training mode
-# every batch moves them towards the new data. Let us watch: we pass a few batches through the network, without any
-# optimizer.
+# Nearly every tutorial stops here and calls `model.train()` in its loop. But BatchNorm keeps running averages of the
+# mean and variance of its inputs. They are *buffers*, not parameters: `requires_grad` does not reach them, and in
+# training mode every batch moves them towards the new data. Let us watch: we pass a few batches through the network,
+# without any optimizer.
 
 # %% tags=["nbval-ignore-output"]
 before = tl.snapshot(model)
@@ -347,9 +348,9 @@ print(kinds)
 assert kinds == ["num_batches_tracked", "running_mean", "running_var"]
 
 # %% [markdown]
-# **Repair:** frozen layers stay in evaluation mode. A call of `eval()` is not enough, since the next `model.train()` would
-# undo it. `tl.freeze` gives every frozen module a class in which `train()` does nothing; look for *Frozen* when you print
-# the model.
+# **Repair:** frozen layers stay in evaluation mode. A call of `eval()` is not enough, since the next `model.train()`
+# would undo it. `tl.freeze` gives every frozen module a class in which `train()` does nothing; look for *Frozen* when
+# you print the model.
 
 # %% tags=["nbval-ignore-output"]
 # naming the classes puts a new head on
@@ -427,8 +428,8 @@ print("The two numbers differ.")
 # %% [markdown]
 # **Repair:** add up `loss * number of pictures` and divide by the number of pictures at the end.
 #
-# The loop below does that, and it validates after each epoch. Frozen layers are safe from its `train()`. The shuffle has a
-# generator of its own, so that nothing else that draws random numbers changes the order of the pictures.
+# The loop below does that, and it validates after each epoch. Frozen layers are safe from its `train()`. The shuffle
+# has a generator of its own, so that nothing else that draws random numbers changes the order of the pictures.
 # (`channels_last` is another order of the same numbers in memory, in which convolutions are faster; `fused=True` does a
 # step's arithmetic in one pass over memory.)
 
@@ -533,14 +534,16 @@ pd.DataFrame(
 
 # %% [markdown]
 # Compare the intervals. If they overlap widely, this run cannot tell the two apart: a new head learns to live with
-# distorted features. The mistake is dangerous because nothing warns you, and because what it costs depends on the network
-# and the data; it is not always large. One run with one seed settles nothing either way.
+# distorted features. The mistake is dangerous because nothing warns you, and because what it costs depends on the
+# network and the data; it is not always large. One run with one seed settles nothing either way.
 #
 # ### Mistake 9: the best epoch's validation score as the result
 #
 # It is right to keep the weights of the epoch that scored best on *val*. It is wrong to report that same score: the
 # luckiest of several throws of the dice is not what the dice are worth. How large is the flattery? Suppose every epoch
 # were equally good, right on 80 % of all pictures, and each were scored on 160 other pictures. Then a simulation says:
+#
+# <!-- given: a made-up example -->
 
 # %%
 import numpy as np
@@ -557,12 +560,12 @@ print(f"the best of 10, on average:   {throws.max(axis=1).mean():.1%}")
 #
 # ## 7 Fine-tune the last layers
 #
-# The head now fits the frozen features. Next, the last layers of the backbone may adapt too. Their weights are
-# already good, so they get a **smaller learning rate** than the head: large steps would destroy what they know before the
-# new task can tell them what to keep.
+# The head now fits the frozen features. Next, the last layers of the backbone may adapt too. Their weights are already
+# good, so they get a **smaller learning rate** than the head: large steps would destroy what they know before the new
+# task can tell them what to keep.
 #
-# This time `tl.fit` gets no transform. It then decodes every picture once, keeps the pixels, and cuts and mirrors them in
-# whole batches, which takes less time than reading files again in every epoch; the line that it prints says so.
+# This time `tl.fit` gets no transform. It then decodes every picture once, keeps the pixels, and cuts and mirrors them
+# in whole batches, which takes less time than reading files again in every epoch; the line that it prints says so.
 
 # %% tags=["nbval-ignore-output"]
 LAST = 1 if ARCH.startswith("resnet") else 2  # layer4; or blocks.6 and conv_head
@@ -601,13 +604,14 @@ pd.DataFrame(
 ).round(3)
 
 # %% [markdown]
-# Compare the intervals before you believe a difference. With so few pictures they are wide, and a gap of a few points can
-# be luck. Whether fine-tuning pays depends on how many pictures there are and how far the new task is from the old one.
+# Compare the intervals before you believe a difference. With so few pictures they are wide, and a gap of a few points
+# can be luck. Whether fine-tuning pays depends on how many pictures there are and how far the new task is from the old
+# one.
 #
 # ## 8 The test
 #
-# Now, once, the part that nothing was chosen on. (Some folders have no test part; then the validation part has to do, and
-# the number flatters.)
+# Now, once, the part that nothing was chosen on. (Some folders have no test part; then the validation part has to do,
+# and the number flatters.)
 
 # %% tags=["nbval-ignore-output"]
 final = data.test if data.test is not None else data.val
@@ -656,9 +660,9 @@ tl.plots.bars(
 # ## 10 Save and load
 #
 # What has to be kept is not only the weights: also the architecture, the names of the classes in their order, and the
-# preprocessing. `tl.save` writes all of it to one *safetensors* file. Such a file holds numbers and text only. The older
-# `torch.save(model, ...)` writes a *pickle*, which can run any code when it is opened; never open one from a stranger, and
-# use `torch.load(..., weights_only=True)`.
+# preprocessing. `tl.save` writes all of it to one *safetensors* file. Such a file holds numbers and text only. The
+# older `torch.save(model, ...)` writes a *pickle*, which can run any code when it is opened; never open one from a
+# stranger, and use `torch.load(..., weights_only=True)`.
 
 # %%
 # to keep it, name a folder of yours
