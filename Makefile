@@ -20,7 +20,7 @@ lab: .venv/.installed  ## open the course in JupyterLab
 
 test: lint  ## lint, run the unit tests, compare the notebooks' outputs
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 tests
-	$(if $(NOTEBOOKS),$(PY) -m pytest --nbval $(NOTEBOOKS))
+	$(if $(NOTEBOOKS),OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --nbval $(NOTEBOOKS))
 
 lint: .venv/.installed  ## check style, format and types
 	$(PY) -m ruff check .
@@ -30,12 +30,17 @@ lint: .venv/.installed  ## check style, format and types
 run: .venv/.installed  ## execute every notebook, without a screen
 	$(PY) tools/notebooks.py run
 
-sync: .venv/.installed  ## make each notebook anew from its .py file
+sync: .venv/.installed  ## make the labs out of their solutions, and each notebook anew from its .py file
+	$(PY) tools/labs.py
 	$(PY) tools/notebooks.py sync
 
 results: .venv/.installed  ## measure what is missing of what prose quotes: make results REAL=FOLDER (hours)
 	$(PY) tools/results.py $(if $(REAL),"$(REAL)")
 	$(PY) tools/transfer.py $(if $(REAL),"$(REAL)")
+	$(PY) tools/claims.py $(if $(REAL),"$(REAL)")
+	$(PY) tools/detection.py
+	$(PY) tools/language.py $(if $(REAL),$(foreach file,$(wildcard $(REAL)/vaderSentiment-3.3.2.tar.gz),"$(file)"))
+	$(PY) tools/pneumonia.py $(if $(REAL),"$(REAL)/chest_xray")
 	$(PY) tools/readme.py
 
 bench: .venv/.installed  ## time the loop against its peers: pip install -e '.[bench]' first (hours)
@@ -43,8 +48,8 @@ bench: .venv/.installed  ## time the loop against its peers: pip install -e '.[b
 	$(PY) tools/readme.py
 
 constraints: .venv/.installed  ## take the newest versions of all packages into constraints.txt
-	$(PY) -m uv pip compile --universal --python-version 3.10 --extra dev --extra bench --upgrade --no-annotate --no-header \
-	    --quiet --output-file constraints.txt pyproject.toml
+	$(PY) -m uv pip compile --universal --python-version 3.10 --extra dev --extra bench --extra language --upgrade \
+	    --no-annotate --no-header --quiet --output-file constraints.txt pyproject.toml
 
 clean:  ## remove the installation and the tools' caches; runs/ and downloads stay
 	rm -rf .venv build .pytest_cache .ruff_cache .mypy_cache

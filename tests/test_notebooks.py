@@ -23,7 +23,7 @@ EVERY_PAIR = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.st
 
 def test_there_are_notebooks() -> None:
     names = {source.stem for source in SOURCES}
-    assert {"00_start_here", "12_5_practical_example"} <= names
+    assert set(readme.ABOUT) == names
 
 
 @EVERY_PAIR
@@ -72,6 +72,42 @@ def test_no_output_is_compared_that_cannot_be_the_same_everywhere(source: Path) 
             shown = "".join(output.get("text", "") for output in cell.outputs)
             shown += "".join(output.get("data", {}).get("text/plain", "") for output in cell.outputs)
             assert not re.search(r"\d s\b", shown), f"cell {number} shows a time"
+
+
+# A number with such a unit was measured, unless the cell says where it was taken from.
+MEASURED = re.compile(
+    r"\d(?:[\d.,]*\d)?[\s-]*(?:%|per\s?cent|percent|percentage|points?\b|times\b|×|seconds?\b|minutes?\b|hours?\b|ms\b|s\b"
+    r"|KB\b|MB\b|GB\b)"
+)
+GIVEN = re.compile(r"<!-- given: \S.*? -->", re.DOTALL)
+
+
+def typed_numbers(text: str) -> list[str]:
+    """Numbers in prose that look measured and name no source; an exercise's minutes are an estimate, and called so."""
+    text = re.sub(r"^\*\*Difficulty\*\* ●*○* · \*\*\d+ minutes\*\*", "", text, flags=re.MULTILINE)
+    return [] if GIVEN.search(text) else MEASURED.findall(re.sub(r"```.*?```|`[^`]*`", "", text, flags=re.DOTALL))
+
+
+@EVERY_PAIR
+def test_no_measured_number_is_typed_into_prose(source: Path) -> None:
+    for cell in notebooks.build(source).cells:
+        if cell.cell_type == "markdown":
+            assert typed_numbers(cell.source) == [], cell.source
+
+
+@pytest.mark.parametrize(
+    "text", ["reaches 92.8 %", "3 times faster", "gains 5 points", "in 12 s.", "takes 11.4 MB", "1,280 seconds", "2×"]
+)
+def test_a_typed_number_is_found(text: str) -> None:
+    assert len(typed_numbers(text)) == 1
+    assert typed_numbers(f"{text} <!-- given: torchvision's page of weights -->") == []
+    assert len(typed_numbers(f"{text} <!-- given:  -->")) == 1
+
+
+def test_other_numbers_may_stand_in_prose() -> None:
+    assert (
+        typed_numbers("section 12.5, 8 classes, 224 pixels, `0.5 s`, ResNet18, 5 seeds, a (3, 224, 224) tensor") == []
+    )
 
 
 # --- the check finds what is planted ----------------------------------------------------------------------------
@@ -134,6 +170,18 @@ def test_a_planted_fault_is_found(pair: Path, change: Any, expected: str) -> Non
 
 def test_a_picture_with_alternative_text_is_fine(pair: Path) -> None:
     assert alter(pair, lambda b: b.cells[1].outputs.append(picture("A chart."))) == []
+
+
+def test_prose_alone_is_taken_over_without_executing(pair: Path) -> None:
+    pair.write_text(SOURCE.replace("Title", "Other title"), encoding="utf8")
+    assert notebooks.take_over_prose(pair)
+    assert notebooks.pair_faults(pair) == []
+    book = nbformat.read(pair.with_suffix(".ipynb"), as_version=4)
+    assert book.cells[0].source == "# Other title"
+    assert book.cells[1].outputs[0].text == "hello\n"
+    pair.write_text(SOURCE.replace("hello", "bye"), encoding="utf8")
+    assert not notebooks.take_over_prose(pair)
+    assert notebooks.pair_faults(pair) != []
 
 
 def test_a_missing_or_broken_notebook_is_named(pair: Path) -> None:

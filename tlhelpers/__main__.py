@@ -1,4 +1,4 @@
-"""The command line: `python -m tlhelpers doctor | train FOLDER | predict RUN IMAGE...`."""
+"""The command line: `python -m tlhelpers doctor | train FOLDER | predict RUN IMAGE... | check NOTEBOOK`."""
 
 from __future__ import annotations
 
@@ -76,6 +76,17 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("run", type=Path, help="folder that `train --out` wrote, or a .safetensors file")
     predict.add_argument("images", nargs="+", type=Path, help="image files")
     predict.add_argument("--top", type=int, default=3, help="classes to name for each picture")
+
+    check = commands.add_parser(
+        "check",
+        help="run a lab, or a folder of submissions, and say which exercises are right",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    check.set_defaults(command=_check)
+    check.add_argument("path", type=Path, help="a lab's notebook, or a folder of them; their code is run")
+    check.add_argument("--csv", type=Path, default=Path("checks.csv"), help="for a folder: where the table goes")
+    check.add_argument("--seconds", type=float, default=600, help="limit for each notebook")
+    check.add_argument("--gigabytes", type=float, default=4.0, help="limit of memory for each notebook")
     return parser
 
 
@@ -111,6 +122,19 @@ def _train(options: argparse.Namespace) -> int:
             content = {"data": data.name, "settings": settings, "cores": os.cpu_count(), "seeds": results}
             _write_json(options.out / "seeds.json", content)
     return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from tlhelpers.checks.submissions import check_folder, check_notebook
+
+    limits = {"limit_seconds": options.seconds, "limit_gigabytes": options.gigabytes}
+    if options.path.is_dir():
+        check_folder(options.path, options.csv, **limits)
+        print(f"written to {options.csv}")
+        return 0
+    found = check_notebook(options.path, **limits)
+    print(found)
+    return 1 if found.trouble or not found.outcomes else 0
 
 
 def _load(options: argparse.Namespace) -> ImageData:

@@ -30,3 +30,7 @@ class TrainingError(TLError, RuntimeError):
 
 class CheckpointError(TLError, RuntimeError):
     """A checkpoint is damaged, or belongs to another run."""
+
+
+class ReportError(TLError, RuntimeError):
+    """A report cannot be written as asked, or the test part would be looked at again without a reason."""

@@ -262,7 +262,7 @@ def gather_machine(cache: Path) -> Machine:
 def _memory() -> tuple[int | None, int | None]:
     """Bytes of memory: all, and available."""
     try:
-        import psutil  # type: ignore[import-untyped]
+        import psutil
     except ImportError:
         return None, None
     memory = psutil.virtual_memory()
