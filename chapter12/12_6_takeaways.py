@@ -17,6 +17,7 @@ import time
 
 start = time.perf_counter()
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -63,12 +64,18 @@ table = table_of_claims(CLAIMS, Path.cwd())
 
 
 def linked(name):
-    """A link to a notebook."""
-    return f'<a href="{name}.ipynb">{name.replace("_", ".", 1).partition("_")[0]}</a>'
+    """A link to a notebook, called by its number: 12.2.1, say."""
+    number = ".".join(part for part in name.split("_") if part.isdigit())
+    return f'<a href="{name}.ipynb">{number}</a>'
+
+
+def with_code(sentence):
+    """What stands in backticks is shown as code."""
+    return re.sub("`(.*?)`", r"<code>\1</code>", sentence)
 
 
 (
-    table.style.format({"tested in": linked})
+    table.style.format({"tested in": linked, "claim": with_code, "verdict": with_code})
     .hide(axis="index")
     .set_properties(
         **{"text-align": "left", "vertical-align": "top", "white-space": "normal"}

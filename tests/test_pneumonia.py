@@ -16,7 +16,11 @@ import tlhelpers as tl
 
 ROOT = Path(__file__).resolve().parents[1]
 SIDE = 64
-WAYS = {"frozen": (("plain",),), "ensemble": (("plain", "varied 0"), ("equalised",))}
+WAYS = {
+    "frozen": (("plain",),),
+    "frozen, varied": (("plain", "varied 0"),),
+    "ensemble": (("plain", "varied 0"), ("equalised",)),
+}
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +62,7 @@ def tool(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     pneumonia.member.cache_clear()
 
 
-OTHERS = ("always pneumonia", "thumbnails", "letter planted")
+OTHERS = ("always pneumonia", "thumbnails", "letter planted", "frozen, varied, own statistics")
 
 
 def test_one_command_measures_every_way_and_nothing_twice(
@@ -83,6 +87,28 @@ def test_one_command_measures_every_way_and_nothing_twice(
     assert of["frozen", "test", 0]["pictures"] == of["thumbnails", "test", 1]["pictures"] > 0
     monkeypatch.setattr(tool, "run", lambda *_: pytest.fail("measured again"))
     assert tool.main() == 0
+
+
+def test_fewer_ill_are_two_of_five(tool: Any) -> None:
+    rows, labels = np.arange(100, 200), np.array([1] * 70 + [0] * 30)
+    chosen = tool.fewer_ill(rows, labels, seed=0)
+    assert labels[chosen - 100].mean() == 0.4
+    assert len(set(chosen)) == len(chosen)
+    assert set(rows[labels == 0]) <= set(chosen)
+
+
+def test_own_statistics_undo_a_shift_of_all_features(tool: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = tool.load(folder)
+    _, _, held = tool.divided(pool, 0)
+    judge = tool.trained(pool, tool.OWN, "patient", 0)
+    features = type(pool).features
+    before = judge("here", held)
+
+    def moved(self: Any, place: str, prepared: str) -> np.ndarray:
+        return 3 + 2 * features(self, place, prepared)
+
+    monkeypatch.setattr(type(pool), "features", moved)
+    assert judge("here", held) == pytest.approx(before, abs=1e-3)
 
 
 def test_without_a_part_test_it_is_left_out(tool: Any, folder: Path, tmp_path: Path) -> None:

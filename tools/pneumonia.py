@@ -54,8 +54,11 @@ WAYS: dict[str, tuple[tuple[str, ...], ...]] = {
     "frozen, equalised, varied": (("equalised", *ALL_BOTH),),
     "ensemble": (("plain", *ALL_VARIED), ("equalised", *ALL_BOTH)),
 }
+# The same head as "frozen, varied", but features are standardised by what the pictures that are judged are like among
+# themselves: a place's own mean and deviation, for which no label is needed.
+OWN = "frozen, varied, own statistics"
 Parts = tuple[np.ndarray, np.ndarray, np.ndarray]
-Head = Callable[[np.ndarray], np.ndarray]
+Head = Any  # a pipeline of scikit-learn: StandardScaler, LogisticRegression
 Judge = Callable[[str, np.ndarray], np.ndarray]
 
 
@@ -68,7 +71,7 @@ def divided(pool: Pool, seed: int, by: str = "patient") -> Parts:
 
 
 def head(x: np.ndarray, y: np.ndarray, x_val: np.ndarray, y_val: np.ndarray) -> Head:
-    """Logistic regression, both classes of equal weight; how strong, the validation pictures decide. Gives log-odds."""
+    """Logistic regression, both classes of equal weight; how strong, the validation pictures decide."""
     best: tuple[float, Any] | None = None
     for strength in STRENGTHS:
         model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, class_weight="balanced", max_iter=300))
@@ -78,7 +81,7 @@ def head(x: np.ndarray, y: np.ndarray, x_val: np.ndarray, y_val: np.ndarray) -> 
         if best is None or loss < best[0]:
             best = (float(loss), model)
     assert best is not None
-    return best[1].decision_function
+    return best[1]
 
 
 @functools.lru_cache(maxsize=1)  # the places of a way come one after another
@@ -89,15 +92,22 @@ def trained(pool: Pool, way: str, by: str, seed: int) -> Judge:
     if way == "always pneumonia":
         return lambda place, rows: np.full(len(rows), 5.0)
     if way == "thumbnails":
-        judge = head(pool.thumbnails[train], y, pool.thumbnails[val], y_val)
+        judge = head(pool.thumbnails[train], y, pool.thumbnails[val], y_val).decision_function
         return lambda place, rows: judge(pool.thumbnails[rows])
     if way == "nearest neighbour":
         near = KNeighborsClassifier(1).fit(pool.features("here", "plain")[train], y)
         return lambda place, rows: 5.0 * (2 * near.predict(pool.features(place, "plain")[rows]) - 1)
     if way == "letter planted":
         return misled(pool, parts)
+    if way == OWN:
+        _, regression = member(pool, WAYS["frozen, varied"][0], by, seed)
+        return lambda place, rows: regression.decision_function(
+            StandardScaler().fit_transform(pool.features(place, "plain")[rows])
+        )
     members = [(views[0], member(pool, views, by, seed)) for views in WAYS[way]]
-    return lambda place, rows: np.mean([f(pool.features(place, name)[rows]) for name, f in members], axis=0)
+    return lambda place, rows: np.mean(
+        [judge.decision_function(pool.features(place, name)[rows]) for name, judge in members], axis=0
+    )
 
 
 @functools.lru_cache(maxsize=8)  # an ensemble takes the members that were trained before it
@@ -115,18 +125,19 @@ def misled(pool: Pool, parts: Parts) -> Judge:
     with_letter = (pool.labels == 1) & (np.random.default_rng(0).random(len(pool.labels)) < 0.9)
     source = np.where(with_letter[:, None], marked, bare)
     train, val, _ = parts
-    judge = head(source[train], pool.labels[train], source[val], pool.labels[val])
+    judge = head(source[train], pool.labels[train], source[val], pool.labels[val]).decision_function
     normal_marked = np.where(pool.labels[:, None] == 0, marked, bare)
     seen = {"here": source, "letter gone": bare, "letter on the normal": normal_marked}
     return lambda place, rows: judge(seen[place][rows])
 
 
 # What is measured: a way, how the pictures are divided, and where it is judged. `here` is the held-out fifth.
-HERE: tuple[str, ...] = ("here", "elsewhere", "test")
+FEW = "elsewhere, few ill"  # two of five, and not three of four
+HERE: tuple[str, ...] = ("here", "elsewhere", FEW, "test")
 MEASURED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("always pneumonia", "patient", ("here", "test")),
     ("thumbnails", "patient", ("here", "test")),
-    *((way, "patient", HERE) for way in WAYS),
+    *((way, "patient", HERE) for way in (*WAYS, OWN)),
     ("frozen", "picture", ("here",)),
     ("nearest neighbour", "patient", ("here",)),
     ("nearest neighbour", "picture", ("here",)),
@@ -139,9 +150,18 @@ def run(pool: Pool, way: str, by: str, place: str, seed: int) -> Cell:
     _, val, held = divided(pool, seed, by)
     judge = trained(pool, way, by, seed)
     rows = np.arange(pool.trains, len(pool.labels)) if place == "test" else held
-    odds = judge("here" if place == "test" else place, rows)
+    if place == FEW:
+        rows = fewer_ill(held, pool.labels[held], seed)
+    odds = judge({"test": "here", FEW: "elsewhere"}.get(place, place), rows)
     cell = scored(odds, pool.labels[rows], judge("here", val), pool.labels[val], pool.kinds[rows])
     return {"way": way, "divided_by": by, "place": place, "seed": seed, **cell}
+
+
+def fewer_ill(rows: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
+    """All rows of the well, and so many of the ill that they are two of five."""
+    ill, well = rows[labels == 1], rows[labels == 0]
+    count = min(round(len(well) * 2 / 3), len(ill))
+    return np.concatenate([np.random.default_rng(seed).choice(ill, count, replace=False), well])
 
 
 def scored(
