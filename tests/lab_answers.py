@@ -29,5 +29,6 @@ def prove(name: str, exercise: str, right: tuple[Any, ...], wrongs: Sequence[Wro
         assert state == "wrong", f"{answers} passed: {text}"
         assert expected in text, f"{answers}: {text}"
         assert "could not be checked" not in text, text
+        assert "your code ends at its line" not in text, text
         messages.append(text)
     assert len(set(messages)) == len(messages) >= 4, messages

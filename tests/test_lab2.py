@@ -169,9 +169,14 @@ def test_features() -> None:
     def another(model: Any, split: Any) -> Any:
         return np.zeros((160, 512))
 
+    def to_numpy_too_early(model: Any, split: Any) -> Any:
+        look = model.card.preprocessing.evaluation()
+        return np.stack([model.eval()(look(split.picture(i))[None])[0].numpy() for i in range(len(split))])
+
     wrongs = [
         ((training,), "call `eval()` inside"),
         ((with_gradients,), "switch them off"),
+        ((to_numpy_too_early,), "still wants gradients, so NumPy refuses it"),
         ((not_normalised,), "the pictures are not normalised"),
         ((bytes_only,), "values from 0 to 255"),
         ((imagenet,), "ImageNet's mean and deviation were used"),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import numpy as np
 import pytest
 
 import tlhelpers as tl
@@ -147,7 +148,6 @@ def test_what_a_check_says(lab: tl.Lab, capsys: pytest.CaptureFixture[str]) -> N
     lab.progress()
     lab.check("two", ...)
     lab.check("two", 3)
-    lab.check("two", 4)
     lab.check("both", 1, ...)
     lab.progress()
     lab.check("two", 2)
@@ -157,13 +157,26 @@ def test_what_a_check_says(lab: tl.Lab, capsys: pytest.CaptureFixture[str]) -> N
         "○○  0 of 2 right, next: two",
         "○ 1 Two: not started",
         "✗ 1 Two: one too many",
-        "✗ 1 Two: your answer could not be checked; it led to ZeroDivisionError: division by zero",
         "○ 2 Both: begun, but something is still `...`",
         "✗○  0 of 2 right, next: two",
         "✓ 1 Two: 2.0 is right",
         "✓ 2 Both: good",
         "✓✓  2 of 2 right, all done",
     ]
+
+
+def test_an_error_in_the_learners_code_names_the_line(lab: tl.Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.check("two", 4)
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.startswith("✗ 1 Two: your code ends at its line ")
+    assert said.endswith('`return f"{2 / (answer == 2)} is right"`, with ZeroDivisionError: division by zero')
+
+
+def test_an_error_in_somebody_elses_code_names_no_line(lab: tl.Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.exercises["three"] = Exercise("three", "3 Three", np.linalg.inv)
+    lab.check("three", 1.0)
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.startswith("✗ 3 Three: your answer could not be checked; it led to LinAlgError: ")
 
 
 def test_cells_that_wait(lab: tl.Lab, capsys: pytest.CaptureFixture[str]) -> None:

@@ -56,7 +56,15 @@ def extraction(function: Any) -> str:
     keys = [str(i) for i in range(PICTURES)]
     split = ImageSplit(_Plain(), [i % 2 for i in range(PICTURES)], ("even", "odd"), keys=keys, name="try")
     model = _Colours()
-    first = function(model, split)
+    try:
+        first = function(model, split)
+    except RuntimeError as error:
+        if "requires grad" in str(error):
+            raise Wrong(
+                "what the network gives still wants gradients, so NumPy refuses it; call the network inside "
+                "`with torch.inference_mode():`"
+            ) from error
+        raise
     if not model.counts:
         raise Wrong("it never calls the network that it is given; does it use one from outside?")
     if model.traced:

@@ -11,7 +11,9 @@ import dis
 import importlib
 import json
 import os
+import sysconfig
 import textwrap
+import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,11 +22,22 @@ from typing import Any
 from tlhelpers.errors import TLError
 
 REPORT_VARIABLE = "TL_CHECK_REPORT"  # names a file into which every check writes what is known so far
+PACKAGE = Path(__file__).resolve().parents[1]
+LIBRARIES = [Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib")]
 MARKS = {"right": "✓", "wrong": "✗", "blank": "○"}
 
 
 class Wrong(Exception):
     """An answer is not right; the message names what to look at."""
+
+
+def _where(error: Exception) -> str:
+    """At which line of the learner's own code it went wrong, if it was there."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        parents = Path(frame.filename).parents
+        if not any(folder in parents for folder in (PACKAGE, *LIBRARIES)):
+            return f"your code ends at its line {frame.lineno}, `{frame.line}`, with"
+    return "your answer could not be checked; it led to"
 
 
 @dataclass(frozen=True)
@@ -114,7 +127,7 @@ class Lab:
             return Outcome("wrong", str(wrong))
         except Exception as error:  # an answer of an unforeseen kind must not stop the notebook
             first = (str(error).strip() or "no message").splitlines()[0]
-            return Outcome("wrong", f"your answer could not be checked; it led to {type(error).__name__}: {first}")
+            return Outcome("wrong", f"{_where(error)} {type(error).__name__}: {first}")
 
     def ready(self, *answers: Any) -> bool:
         """Whether answers are there, for cells that build on them; says so if not."""
