@@ -297,7 +297,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-few = {"size": 192, "per_class": 15, "val_per_class": 20, "test_per_class": 1, "seed": SEED}
+few = {"size": 192, "per_class": 15, "val_per_class": 40, "test_per_class": 1, "seed": SEED}
 data = tl.load_data(profile.data, **(few if profile.data == "safari" else {}))
 rows = []
 for arch in ("resnet18", "efficientnet_lite0"):
