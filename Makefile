@@ -39,7 +39,7 @@ results: .venv/.installed  ## measure what is missing of what prose quotes: make
 	$(PY) tools/transfer.py $(if $(REAL),"$(REAL)")
 	$(PY) tools/claims.py $(if $(REAL),"$(REAL)")
 	$(PY) tools/detection.py
-	$(PY) tools/language.py $(if $(REAL),$(foreach file,$(wildcard $(REAL)/vaderSentiment-3.3.2.tar.gz),"$(file)"))
+	$(PY) tools/language.py $(if $(REAL),$(foreach file,$(wildcard $(REAL)/hutto_ICWSM_2014.tar.gz),"$(file)"))
 	$(PY) tools/pneumonia.py $(if $(REAL),"$(REAL)/chest_xray")
 	$(PY) tools/readme.py
 

@@ -91,16 +91,11 @@ def test_counting_words_learns_words_and_is_misled_by_turned_ones() -> None:
 
 
 def package(path: Path, lines: list[str]) -> Path:
-    def add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-        info = tarfile.TarInfo(name)
-        info.size = len(data)
-        tar.addfile(info, io.BytesIO(data))
-
-    inner = io.BytesIO()
-    with tarfile.open(fileobj=inner, mode="w:gz") as tar:
-        add(tar, movies.TABLE, "\n".join(lines).encode("latin-1"))
+    data = "\r\n".join(lines).encode("utf-8")
+    info = tarfile.TarInfo(movies.TABLE)
+    info.size = len(data)
     with tarfile.open(path, "w:gz") as tar:
-        add(tar, movies.INNER, inner.getvalue())
+        tar.addfile(info, io.BytesIO(data))
     return path
 
 
@@ -119,7 +114,7 @@ def test_reviews_are_read_split_and_filtered(tmp_path: Path) -> None:
 
 def test_another_file_is_refused_and_quick_fetches_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "x.tar.gz").write_bytes(b"no archive")
-    with pytest.raises(tl.DataError, match="not the source package"):
+    with pytest.raises(tl.DataError, match="not the authors' archive"):
         tl.text.load_movies(archive=tmp_path / "x.tar.gz")
     monkeypatch.setenv("TL_HOME", str(tmp_path))
     with pytest.raises(tl.DownloadError):

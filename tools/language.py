@@ -2,8 +2,8 @@
 
     python tools/language.py [ARCHIVE]     measure what is missing and write chapter12/results/language.json
 
-ARCHIVE is the source package vaderSentiment-3.3.2.tar.gz, which holds the real reviews; without it only the sentences
-that were written for this course are measured. A seed decides which training sentences are drawn, their order, the
+ARCHIVE is hutto_ICWSM_2014.tar.gz, the real reviews (tlhelpers/text/movies.py says where it is from); without it only
+the sentences that were written for this course are measured. A seed decides which training sentences are drawn, their order, the
 head's first weights and dropout; the test part is always the same. Every way that trains the network takes the same
 number of steps. Nothing is chosen on the test part: the weights are those after the last step.
 
@@ -38,7 +38,7 @@ ALL_WAYS = (COUNTING, *tl.text.WAYS)
 def main() -> int:
     """Measure what is missing; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("archive", type=Path, nargs="?", help="vaderSentiment-3.3.2.tar.gz")
+    parser.add_argument("archive", type=Path, nargs="?", help="hutto_ICWSM_2014.tar.gz")
     parser.add_argument("--processes", type=int, default=0, help="runs side by side; 0: one for each core")
     options = parser.parse_args()
     tl.use_profile("quick")

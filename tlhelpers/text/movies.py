@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import tarfile
 from pathlib import Path
@@ -15,13 +14,13 @@ from tlhelpers.data.image_data import DataCard
 from tlhelpers.errors import DataError
 from tlhelpers.text.reviews import Reviews, Sentences
 
+# One commit of the authors' repository; the source package of vaderSentiment 3.3.2 carries the same file.
 URL = (
-    "https://files.pythonhosted.org/packages/77/8c/4a48c10a50f750ae565e341e697d74a38075a3e43ff0df6f1ab72e186902/"
-    "vaderSentiment-3.3.2.tar.gz"
+    "https://raw.githubusercontent.com/cjhutto/vaderSentiment/18c86513ea60b02fce8f3b1b598da43042d91b08/"
+    "additional_resources/hutto_ICWSM_2014.tar.gz"
 )
-SHA256 = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
-NUM_BYTES = 2_466_783
-INNER = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
+SHA256 = "d5bb07d87474b3eb8d30b4deccbc23f19d742a6c5718fbacc65485b70b95c5fa"
+NUM_BYTES = 2_338_514
 TABLE = "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
 CLEAR = 1.0  # mean ratings run from -4 to 4; nearer to 0 than this, people did not agree that it is praise or blame
 
@@ -42,10 +41,10 @@ def load_movies(
     test: int = 600,
     longest: int = 30,
 ) -> Reviews:
-    """Sentences from film reviews, downloaded once (2.5 MB) and checked by hash.
+    """Sentences from film reviews, downloaded once (2.3 MB) and checked by hash.
 
     Args:
-        archive: the source package vaderSentiment-3.3.2.tar.gz, if it is there already; None downloads it.
+        archive: the authors' hutto_ICWSM_2014.tar.gz, if it is there already; None downloads it.
         train: sentences for training, an even number, and so the next two.
         val: for choices.
         test: for the result.
@@ -77,15 +76,12 @@ def load_movies(
 def _rows(archive: Path) -> list[tuple[float, str]]:
     """(mean rating, sentence) of every line; nothing is written to disk. A sentence that occurs twice is taken once."""
     try:
-        with tarfile.open(archive) as outer:
-            inner = outer.extractfile(INNER)
-            assert inner is not None
-            with tarfile.open(fileobj=io.BytesIO(inner.read())) as tar:
-                table = tar.extractfile(TABLE)
-                assert table is not None
-                lines = table.read().decode("latin-1").splitlines()
-    except (tarfile.TarError, KeyError, OSError) as error:
-        raise DataError(f"{archive} is not the source package of vaderSentiment 3.3.2: {error}") from error
+        with tarfile.open(archive) as tar:
+            table = tar.extractfile(TABLE)
+            assert table is not None
+            lines = table.read().decode("utf-8").splitlines()
+    except (tarfile.TarError, KeyError, OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{archive} is not the authors' archive hutto_ICWSM_2014.tar.gz: {error}") from error
     found: dict[str, float] = {}
     for line in lines:
         _, rating, text = line.split("\t", 2)
