@@ -3,9 +3,9 @@
     python tools/language.py [ARCHIVE]     measure what is missing and write chapter12/results/language.json
 
 ARCHIVE is hutto_ICWSM_2014.tar.gz, the real reviews (tlhelpers/text/movies.py says where it is from); without it only
-the sentences that were written for this course are measured. A seed decides which training sentences are drawn, their order, the
-head's first weights and dropout; the test part is always the same. Every way that trains the network takes the same
-number of steps. Nothing is chosen on the test part: the weights are those after the last step.
+the sentences that were written for this course are measured. A seed decides which training sentences are drawn, their
+order, the head's first weights and dropout; the test part is always the same. Every way that trains the network takes
+the same number of steps. Nothing is chosen on the test part: the weights are those after the last step.
 
 The learning rates in `tlhelpers.text.WAYS` were set beforehand, once, to usual values, and not searched for; a search
 could move every row.
