@@ -13,7 +13,16 @@ from tlhelpers.data import catalogue
 from tlhelpers.data.catalogue import Entry, data_names, load_data, register
 from tlhelpers.errors import DataError
 
-NAMES = ["safari", "phantom", "hymenoptera", "flowers102", "oxford_pets", "pneumonia_mnist", "chest_xray"]
+NAMES = [
+    "safari",
+    "phantom",
+    "hymenoptera",
+    "flowers102",
+    "oxford_pets",
+    "pneumonia_mnist",
+    "retina_mnist",
+    "chest_xray",
+]
 
 
 @pytest.fixture
@@ -162,9 +171,10 @@ def test_every_loader_exists_and_every_option_has_a_default(name):
 
 
 def test_the_table_agrees_with_the_cards():
-    from tlhelpers.data.named import chest_xray, hymenoptera, oxford, pneumonia_mnist
+    from tlhelpers.data.named import chest_xray, hymenoptera, medmnist_sets, oxford
 
-    cards = [hymenoptera.CARD, oxford.FLOWERS_CARD, oxford.PETS_CARD, pneumonia_mnist.CARD, chest_xray.CARD]
+    mnist = [medmnist_sets.PNEUMONIA_CARD, medmnist_sets.RETINA_CARD]
+    cards = [hymenoptera.CARD, oxford.FLOWERS_CARD, oxford.PETS_CARD, *mnist, chest_xray.CARD]
     assert [card.name for card in cards] == NAMES[2:]
     for card in cards:
         entry = catalogue._entries[card.name]

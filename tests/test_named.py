@@ -14,11 +14,11 @@ from PIL import Image
 
 from tlhelpers import profile
 from tlhelpers.data import download
-from tlhelpers.data.named import chest_xray, hymenoptera, oxford, pneumonia_mnist
+from tlhelpers.data.named import chest_xray, hymenoptera, medmnist_sets, oxford
 from tlhelpers.data.named.chest_xray import load_chest_xray, patient_of
 from tlhelpers.data.named.hymenoptera import load_hymenoptera
+from tlhelpers.data.named.medmnist_sets import load_pneumonia_mnist, load_retina_mnist
 from tlhelpers.data.named.oxford import load_flowers102, load_oxford_pets
-from tlhelpers.data.named.pneumonia_mnist import load_pneumonia_mnist
 from tlhelpers.errors import DataError, DownloadError
 from tlhelpers.files import digest_of
 
@@ -59,7 +59,7 @@ def internet(home, tmp_path, monkeypatch):
         target.parent.mkdir(parents=True, exist_ok=True)
         return Path(shutil.copy(tmp_path / "internet" / name, target))
 
-    for module in (hymenoptera, oxford, pneumonia_mnist):
+    for module in (hymenoptera, oxford, medmnist_sets):
         monkeypatch.setattr(module, "fetch", fetch)
     return folder, asked
 
@@ -83,6 +83,7 @@ LOADERS = {
     "102flowers.tgz": load_flowers102,
     "images.tar.gz": load_oxford_pets,
     "pneumoniamnist_224.npz": load_pneumonia_mnist,
+    "retinamnist_224.npz": load_retina_mnist,
 }
 
 
@@ -301,7 +302,7 @@ def test_addresses_and_sums_are_torchvisions():
     assert ours == OxfordIIITPet._RESOURCES
 
 
-# pneumonia_mnist
+# pneumonia_mnist, retina_mnist
 
 
 @pytest.fixture
@@ -341,6 +342,28 @@ def test_pneumonia_mnist(mnist, size, suffix):
     assert pickle.loads(pickle.dumps(data.val))[1][0].getpixel((0, 0)) == (1, 1, 1)
 
 
+def test_retina_mnist_is_coloured_and_its_classes_are_grades(internet, monkeypatch):
+    import medmnist
+
+    folder, asked = internet
+    counts = {"train": 5, "val": 1, "test": 2}
+    info = {**medmnist.INFO["retinamnist"], "n_samples": counts}
+    monkeypatch.setitem(medmnist.INFO, "retinamnist", info)
+    arrays = {}
+    for name, count in counts.items():
+        arrays[f"{name}_images"] = np.full((count, 28, 28, 3), (200, 80, 10), dtype=np.uint8)
+        arrays[f"{name}_labels"] = np.arange(count, dtype=np.uint8)[:, None]
+    np.savez_compressed(folder / "retinamnist.npz", **arrays)
+    data = load_retina_mnist(size=28)
+    assert asked == [(info["url"], {"md5": info["MD5"]}, 8 * 28**2 * 3)]
+    assert data.classes == tuple(f"grade {n}" for n in range(5))
+    assert data.train.labels.tolist() == [0, 1, 2, 3, 4]
+    assert data.test.picture(1).getpixel((3, 3)) == (200, 80, 10)
+    np.savez(folder / "retinamnist.npz", **{**arrays, "train_images": arrays["train_images"][..., 0]})
+    with pytest.raises(DataError, match=r"train_images should be uint8 \(5, 28, 28, 3\), found uint8 \(5, 28, 28\)"):
+        load_retina_mnist(size=28)
+
+
 def test_pneumonia_mnist_has_its_sizes():
     for size in (0, 32, 225, "224"):
         with pytest.raises(DataError, match=rf"has the sizes 28, 64, 128, 224 px, not {size!r}"):
@@ -368,7 +391,7 @@ def test_pneumonia_mnist_that_is_not_as_described(mnist):
             r"train_images should be uint8 \(6, 28, 28\), found uint8 \(5, 28",
         ),
         ({"val_images": good["val_images"].astype(float)}, r"val_images should be uint8 .* found float64"),
-        ({"test_labels": good["test_labels"] + 1}, r"test_labels should be \(3, 1\) with classes 0 and 1"),
+        ({"test_labels": good["test_labels"] + 1}, r"test_labels should be \(3, 1\) with classes 0 to 1"),
         ({"val_labels": good["val_labels"][:, 0]}, r"val_labels should be \(2, 1\) .* found uint8 \(2,\)"),
     ):
         np.savez(folder / "pneumoniamnist.npz", **{**good, **change})

@@ -169,7 +169,15 @@ for _entry in (
         profile="full",
         size="4 to 300 MB",
         licence="CC BY 4.0",
-        loader=f"{_HERE}.named.pneumonia_mnist:load_pneumonia_mnist",
+        loader=f"{_HERE}.named.medmnist_sets:load_pneumonia_mnist",
+    ),
+    Entry(
+        name="retina_mnist",
+        what="photographs of the retina at 28 to 224 px, graded 0 to 4",
+        profile="full",
+        size="3 to 240 MB",
+        licence="CC BY 4.0",
+        loader=f"{_HERE}.named.medmnist_sets:load_retina_mnist",
     ),
     Entry(
         name="chest_xray",
