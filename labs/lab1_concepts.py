@@ -60,7 +60,10 @@ def features(model, split):
 
 networks = {"pre-trained": None, "random": "none"}
 computed = {
-    name: [features(tl.load_model("resnet18", weights=weights, size=SIZE), part) for part in (data.train, data.val)]
+    name: [
+        features(tl.load_model("resnet18", weights=weights, size=SIZE), part)
+        for part in (data.train, data.val)
+    ]
     for name, weights in networks.items()
 }
 print({name: parts[0].shape for name, parts in computed.items()})
@@ -71,7 +74,9 @@ for name, (train, val) in computed.items():
     for per_class in (5, 10, 20, 40):
         for seed in range(3):
             chosen = list(data.train.per_class(per_class, seed=seed).rows)
-            head = LogisticRegression(C=0.1, max_iter=500).fit(train[chosen], data.train.labels[chosen])
+            head = LogisticRegression(C=0.1, max_iter=500).fit(
+                train[chosen], data.train.labels[chosen]
+            )
             accuracy = head.score(val, data.val.labels)
             rows.append((name, per_class, seed, accuracy))
 scores = pd.DataFrame(rows, columns=["start", "per_class", "seed", "accuracy"])
@@ -210,7 +215,9 @@ lab.check("why", answer_why)
 
 # %%
 frozen = tl.freeze(tl.load_model("resnet18", classes=data.classes, size=SIZE))
-tuned = tl.freeze(tl.load_model("resnet18", classes=data.classes, size=SIZE), up_to="layer3")
+tuned = tl.freeze(
+    tl.load_model("resnet18", classes=data.classes, size=SIZE), up_to="layer3"
+)
 
 # your code here; it defines frozen_count, tuned_count
 frozen_count = ...

@@ -194,7 +194,10 @@ lab.check("features", features)
 # %%
 train_features = val_features = ...
 if lab.ready(extractor, features):
-    train_features, val_features = features(extractor, data.train), features(extractor, data.val)
+    train_features, val_features = (
+        features(extractor, data.train),
+        features(extractor, data.val),
+    )
     print("training", train_features.shape, "validation", val_features.shape)
 
 # %% [markdown]
@@ -205,7 +208,9 @@ if lab.ready(train_features):
     dead = (train_features == 0).all(axis=0)
     print(f"{dead.sum()} of {dead.size} features are 0 in every training picture")
     spread = train_features.std(axis=0)[~dead]
-    print(f"the deviations of the others reach from {spread.min():.4f} to {spread.max():.3f}")
+    print(
+        f"the deviations of the others reach from {spread.min():.4f} to {spread.max():.3f}"
+    )
 
 # %% [markdown]
 # ## 4 A linear classifier
@@ -289,19 +294,32 @@ lab.check("epoch", train_epoch)
 
 # %% tags=["nbval-ignore-output"]
 if lab.ready(train_features, scale, train_epoch):
-    train, val = (torch.as_tensor(part, dtype=torch.float32) for part in scale(train_features, val_features))
+    train, val = (
+        torch.as_tensor(part, dtype=torch.float32)
+        for part in scale(train_features, val_features)
+    )
     torch.manual_seed(profile.seed)
     head = torch.nn.Linear(train.shape[1], data.num_classes)
     optimizer = torch.optim.AdamW(head.parameters(), lr=1e-3)
-    batches = DataLoader(TensorDataset(train, data.train.labels), batch_size=32, shuffle=True)
+    batches = DataLoader(
+        TensorDataset(train, data.train.labels), batch_size=32, shuffle=True
+    )
     rows, begun = [], time.perf_counter()
     for epoch in range(1, 31):
         rows.append(("training, on the way", epoch, train_epoch(head, batches, optimizer)))
         with torch.inference_mode():
             logits = head(val)
-        rows.append(("validation", epoch, torch.nn.functional.cross_entropy(logits, data.val.labels).item()))
+        rows.append(
+            (
+                "validation",
+                epoch,
+                torch.nn.functional.cross_entropy(logits, data.val.labels).item(),
+            )
+        )
     right = (logits.argmax(dim=1) == data.val.labels).float().mean()
-    print(f"{epoch} epochs in {time.perf_counter() - begun:.1f} s; {right:.0%} of the validation pictures are right")
+    print(
+        f"{epoch} epochs in {time.perf_counter() - begun:.1f} s; {right:.0%} of the validation pictures are right"
+    )
     history = pd.DataFrame(rows, columns=["part", "epoch", "loss"])
     chart = tl.plots.lines(
         history,
@@ -324,7 +342,9 @@ if lab.ready(train_features, scale, train_epoch):
 # %%
 def accuracy(train, labels, other, other_labels):
     """A linear classifier learns from training features; the share of other pictures that it gets right."""
-    classifier = make_pipeline(StandardScaler(), RidgeClassifierCV(alphas=np.logspace(0, 6, 7)))
+    classifier = make_pipeline(
+        StandardScaler(), RidgeClassifierCV(alphas=np.logspace(0, 6, 7))
+    )
     return classifier.fit(train, labels).score(other, other_labels)
 
 
@@ -463,7 +483,9 @@ lab.check("choose", best, final, table=scores)
 
 # %% tags=["nbval-ignore-output"]
 if lab.ready(scores):
-    table = scores.groupby(["layer", "pooling"])[["val", "test"]].agg(["mean", "std"]).round(3)
+    table = (
+        scores.groupby(["layer", "pooling"])[["val", "test"]].agg(["mean", "std"]).round(3)
+    )
     display(table.sort_values(("val", "mean"), ascending=False))
 
 # %% [markdown]
@@ -511,7 +533,11 @@ lab.check("neighbours", neighbours)
 # %% tags=["nbval-ignore-output"]
 if lab.ready(train_features, neighbours):
     asked = [len(data.train) * step // 4 + 2 for step in range(4)]
-    shown = [number for index in asked for number in (index, *neighbours(train_features, index, 5))]
+    shown = [
+        number
+        for index in asked
+        for number in (index, *neighbours(train_features, index, 5))
+    ]
     names = [data.classes[int(data.train.labels[int(number)])] for number in shown]
     chart = tl.plots.pictures(
         [data.train.picture(int(number)) for number in shown],
@@ -528,12 +554,18 @@ if lab.ready(train_features, neighbours):
 # %% tags=["nbval-ignore-output"]
 if lab.ready(train_features, neighbours):
     labels = data.train.labels.numpy()
-    nearest = np.array([int(neighbours(train_features, index, 1)[0]) for index in range(len(labels))])
+    nearest = np.array(
+        [int(neighbours(train_features, index, 1)[0]) for index in range(len(labels))]
+    )
     share = (labels[nearest] == labels).mean()
-    print(f"the nearest neighbour has the same class for {share:.0%} of the training pictures")
+    print(
+        f"the nearest neighbour has the same class for {share:.0%} of the training pictures"
+    )
     if data.train.groups is not None:
         groups = np.array(data.train.groups)
-        print(f"for {(groups[nearest] == groups).mean():.0%} it shows the same drawing or kind, in another scene")
+        print(
+            f"for {(groups[nearest] == groups).mean():.0%} it shows the same drawing or kind, in another scene"
+        )
 
 # %% [markdown]
 # ## 7 A map
@@ -575,7 +607,10 @@ lab.check("map", flat_map)
 if lab.ready(train_features, scale, flat_map):
     flat_train, flat_val = flat_map(*scale(train_features, val_features))
     chart = tl.plots.point_map(
-        {"training": (flat_train, data.train.labels), "validation": (flat_val, data.val.labels)},
+        {
+            "training": (flat_train, data.train.labels),
+            "validation": (flat_val, data.val.labels),
+        },
         data.classes,
         title="PCA, fitted on the training part",
         xlabel="first component",
@@ -591,9 +626,15 @@ if lab.ready(train_features, scale, flat_map):
 # %% tags=["nbval-ignore-output"]
 if lab.ready(train_features, scale):
     standard, _ = scale(train_features, val_features)
-    runs = {f"seed {seed}": TSNE(init="random", perplexity=20, random_state=seed) for seed in (0, 1)}
+    runs = {
+        f"seed {seed}": TSNE(init="random", perplexity=20, random_state=seed)
+        for seed in (0, 1)
+    }
     chart = tl.plots.point_map(
-        {name: (run.fit_transform(standard), data.train.labels) for name, run in runs.items()},
+        {
+            name: (run.fit_transform(standard), data.train.labels)
+            for name, run in runs.items()
+        },
         data.classes,
         title="t-SNE of the training part, twice",
     )

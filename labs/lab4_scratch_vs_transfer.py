@@ -46,7 +46,7 @@ data = tl.load_data("safari", size=SIZE, per_class=40)
 
 
 def pictures_of(seed):
-    """Safari with training pictures that are drawn with the seed; validation and test pictures are always the same."""
+    """Training pictures drawn with the seed; validation and test are always the same."""
     drawn = data.train.per_class(PER_CLASS, seed=seed)
     return tl.ImageData(data.name, drawn, data.val, data.test, data.card)
 
@@ -221,7 +221,11 @@ if lab.ready(scratch, network):
             last = one_run(start, way["tuning_seed"], rate).iloc[-1]
             rows.append((start, rate, last["train_accuracy"], last["val_accuracy"]))
     tries = pd.DataFrame(rows, columns=["start", "rate", "train", "val"])
-    display(tries.style.format({"rate": "{:g}", "train": "{:.1%}", "val": "{:.1%}"}).hide(axis="index"))
+    display(
+        tries.style.format({"rate": "{:g}", "train": "{:.1%}", "val": "{:.1%}"}).hide(
+            axis="index"
+        )
+    )
 
 # %% [markdown]
 # Give a dictionary with the rate that you choose for `"pre-trained"` and for `"scratch"`. Compute it from the table, so
@@ -304,7 +308,12 @@ if lab.ready(live):
 # %%
 runs = tl.measured("curves").runs
 print(tl.measured("curves").facts["command"])
-print(runs.groupby("start")["seed"].nunique().to_dict(), "seeds,", len(runs["val"].iloc[0]), "epochs")
+print(
+    runs.groupby("start")["seed"].nunique().to_dict(),
+    "seeds,",
+    len(runs["val"].iloc[0]),
+    "epochs",
+)
 
 # %% [markdown]
 # **How the rates were chosen there.** As in exercise 1: three tries for each way, each with three seeds that were not
@@ -313,7 +322,12 @@ print(runs.groupby("start")["seed"].nunique().to_dict(), "seeds,", len(runs["val
 
 # %% tags=["nbval-ignore-output"]
 tuning = tl.measured("tuning").runs
-tried = tuning["val"].map(lambda curve: curve[-1]).groupby([tuning["start"], tuning["rate"]]).agg(["mean", "std"])
+tried = (
+    tuning["val"]
+    .map(lambda curve: curve[-1])
+    .groupby([tuning["start"], tuning["rate"]])
+    .agg(["mean", "std"])
+)
 display(tried.style.format("{:.1%}"))
 
 # %% tags=["nbval-ignore-output"]
@@ -423,7 +437,7 @@ lab.check("first", first_epoch_reaching)
 
 # %%
 def median_epoch(epochs):
-    """The median of epochs, of which some are None or NaN for never; None if the median seed never arrived."""
+    """The median of epochs, None or NaN for never; None if the median seed never arrived."""
     # your code here
     ...
 
@@ -568,7 +582,9 @@ lab.check("paired", mean, low, high, verdict, runs=runs)
 # %%
 table = tl.measured("transfer").runs
 print(", ".join(table.columns))
-print("pictures seen in each run:", tl.measured("transfer").facts["settings"]["pictures_seen"])
+print(
+    "pictures seen in each run:", tl.measured("transfer").facts["settings"]["pictures_seen"]
+)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -641,7 +657,11 @@ lab.check("growth", direction, runs=table, names=["safari", "chest_xray"])
 seen = tl.measured("transfer").facts["settings"]["pictures_seen"]["others"]
 for name in ("safari", "chest_xray"):
     counts = sorted(table.loc[table["data"] == name, "train_pictures"].unique())
-    print(name, {int(count): round(float(seen / count), 2) for count in counts}, "passes over the pictures")
+    print(
+        name,
+        {int(count): round(float(seen / count), 2) for count in counts},
+        "passes over the pictures",
+    )
 
 # %% [markdown]
 # What follows?
@@ -722,7 +742,10 @@ lab.check("optimism", optimism, runs=runs)
 summary = pd.DataFrame(
     {
         "best epoch, val": runs["val"].map(max).groupby(runs["start"]).mean(),
-        "last epoch, val": runs["val"].map(lambda curve: curve[-1]).groupby(runs["start"]).mean(),
+        "last epoch, val": runs["val"]
+        .map(lambda curve: curve[-1])
+        .groupby(runs["start"])
+        .mean(),
         "last epoch, test": runs.groupby("start")["test"].mean(),
     }
 )

@@ -60,7 +60,10 @@ def features(model, split):
 
 networks = {"pre-trained": None, "random": "none"}
 computed = {
-    name: [features(tl.load_model("resnet18", weights=weights, size=SIZE), part) for part in (data.train, data.val)]
+    name: [
+        features(tl.load_model("resnet18", weights=weights, size=SIZE), part)
+        for part in (data.train, data.val)
+    ]
     for name, weights in networks.items()
 }
 print({name: parts[0].shape for name, parts in computed.items()})
@@ -71,7 +74,9 @@ for name, (train, val) in computed.items():
     for per_class in (5, 10, 20, 40):
         for seed in range(3):
             chosen = list(data.train.per_class(per_class, seed=seed).rows)
-            head = LogisticRegression(C=0.1, max_iter=500).fit(train[chosen], data.train.labels[chosen])
+            head = LogisticRegression(C=0.1, max_iter=500).fit(
+                train[chosen], data.train.labels[chosen]
+            )
             accuracy = head.score(val, data.val.labels)
             rows.append((name, per_class, seed, accuracy))
 scores = pd.DataFrame(rows, columns=["start", "per_class", "seed", "accuracy"])
@@ -147,7 +152,9 @@ lab.check("gain", gain, scores=scores, per_class=10)
 
 # %%
 # BEGIN ANSWER: deviation
-table = scores[scores["per_class"] == 10].pivot(index="seed", columns="start", values="accuracy")
+table = scores[scores["per_class"] == 10].pivot(
+    index="seed", columns="start", values="accuracy"
+)
 deviation = 100 * (table["pre-trained"] - table["random"]).std()
 # END ANSWER
 
@@ -215,7 +222,9 @@ lab.check("why", answer_why)
 
 # %%
 frozen = tl.freeze(tl.load_model("resnet18", classes=data.classes, size=SIZE))
-tuned = tl.freeze(tl.load_model("resnet18", classes=data.classes, size=SIZE), up_to="layer3")
+tuned = tl.freeze(
+    tl.load_model("resnet18", classes=data.classes, size=SIZE), up_to="layer3"
+)
 
 # BEGIN ANSWER: frozen_count, tuned_count
 frozen_count = sum(p.numel() for p in frozen.parameters() if p.requires_grad)
@@ -402,12 +411,13 @@ lab.check("unfreezing", answer_unfreezing)
 # %%
 # BEGIN ANSWER: explanation
 explanation = """
-Transfer learning takes a network that was trained on a source task with very many pictures and uses it for a target
-task of our own. It works because its layers have learned features, edges, textures, parts, that are useful for other
-pictures too, so that only a little has to be learned from ours. In feature extraction the backbone is frozen and a new
-head is trained. In fine-tuning some or all of the backbone is trained on, with a small learning rate. It helps little
-when the new domain is far from the old one, or when there are so many pictures that a network learns as much from
-scratch.
+Transfer learning takes a network that was trained on a source task with very many
+pictures and uses it for a target task of our own. It works because its layers have
+learned features, edges, textures, parts, that are useful for other pictures too, so that
+only a little has to be learned from ours. In feature extraction the backbone is frozen
+and a new head is trained. In fine-tuning some or all of the backbone is trained on, with
+a small learning rate. It helps little when the new domain is far from the old one, or
+when there are so many pictures that a network learns as much from scratch.
 """
 # END ANSWER
 lab.check("text", explanation)

@@ -148,7 +148,11 @@ def moved_by_forward(model, images):
     model.train()
     with torch.no_grad():
         model(images)
-    return [name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])]
+    return [
+        name
+        for name, tensor in model.state_dict().items()
+        if not torch.equal(tensor, before[name])
+    ]
     # END ANSWER
 
 

@@ -46,7 +46,7 @@ data = tl.load_data("safari", size=SIZE, per_class=40)
 
 
 def pictures_of(seed):
-    """Safari with training pictures that are drawn with the seed; validation and test pictures are always the same."""
+    """Training pictures drawn with the seed; validation and test are always the same."""
     drawn = data.train.per_class(PER_CLASS, seed=seed)
     return tl.ImageData(data.name, drawn, data.val, data.test, data.card)
 
@@ -177,7 +177,9 @@ def network(start, seed):
     """ResNet18, to be trained from its pre-trained weights or from scratch."""
     # BEGIN ANSWER
     weights = "none" if start == "scratch" else None
-    return tl.load_model("resnet18", classes=data.classes, size=SIZE, weights=weights, seed=seed)
+    return tl.load_model(
+        "resnet18", classes=data.classes, size=SIZE, weights=weights, seed=seed
+    )
     # END ANSWER
 
 
@@ -225,7 +227,11 @@ if lab.ready(scratch, network):
             last = one_run(start, way["tuning_seed"], rate).iloc[-1]
             rows.append((start, rate, last["train_accuracy"], last["val_accuracy"]))
     tries = pd.DataFrame(rows, columns=["start", "rate", "train", "val"])
-    display(tries.style.format({"rate": "{:g}", "train": "{:.1%}", "val": "{:.1%}"}).hide(axis="index"))
+    display(
+        tries.style.format({"rate": "{:g}", "train": "{:.1%}", "val": "{:.1%}"}).hide(
+            axis="index"
+        )
+    )
 
 # %% [markdown]
 # Give a dictionary with the rate that you choose for `"pre-trained"` and for `"scratch"`. Compute it from the table, so
@@ -319,7 +325,12 @@ if lab.ready(live):
 # %%
 runs = tl.measured("curves").runs
 print(tl.measured("curves").facts["command"])
-print(runs.groupby("start")["seed"].nunique().to_dict(), "seeds,", len(runs["val"].iloc[0]), "epochs")
+print(
+    runs.groupby("start")["seed"].nunique().to_dict(),
+    "seeds,",
+    len(runs["val"].iloc[0]),
+    "epochs",
+)
 
 # %% [markdown]
 # **How the rates were chosen there.** As in exercise 1: three tries for each way, each with three seeds that were not
@@ -328,7 +339,12 @@ print(runs.groupby("start")["seed"].nunique().to_dict(), "seeds,", len(runs["val
 
 # %% tags=["nbval-ignore-output"]
 tuning = tl.measured("tuning").runs
-tried = tuning["val"].map(lambda curve: curve[-1]).groupby([tuning["start"], tuning["rate"]]).agg(["mean", "std"])
+tried = (
+    tuning["val"]
+    .map(lambda curve: curve[-1])
+    .groupby([tuning["start"], tuning["rate"]])
+    .agg(["mean", "std"])
+)
 display(tried.style.format("{:.1%}"))
 
 # %% tags=["nbval-ignore-output"]
@@ -443,7 +459,7 @@ lab.check("first", first_epoch_reaching)
 
 # %%
 def median_epoch(epochs):
-    """The median of epochs, of which some are None or NaN for never; None if the median seed never arrived."""
+    """The median of epochs, None or NaN for never; None if the median seed never arrived."""
     # BEGIN ANSWER
     middle = np.median([np.inf if pd.isna(epoch) else epoch for epoch in epochs])
     return float(middle) if np.isfinite(middle) else None
@@ -598,7 +614,9 @@ lab.check("paired", mean, low, high, verdict, runs=runs)
 # %%
 table = tl.measured("transfer").runs
 print(", ".join(table.columns))
-print("pictures seen in each run:", tl.measured("transfer").facts["settings"]["pictures_seen"])
+print(
+    "pictures seen in each run:", tl.measured("transfer").facts["settings"]["pictures_seen"]
+)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -623,7 +641,9 @@ print("pictures seen in each run:", tl.measured("transfer").facts["settings"]["p
 gains = {}
 for name in ("safari", "chest_xray"):
     rows = table[(table["network"] == "resnet18") & (table["data"] == name)]
-    means = rows.groupby(["train_pictures", "way"])["balanced_accuracy"].mean().unstack("way")
+    means = (
+        rows.groupby(["train_pictures", "way"])["balanced_accuracy"].mean().unstack("way")
+    )
     gains[name] = 100 * (means["everything"] - means["scratch"])
 # END ANSWER
 
@@ -663,11 +683,15 @@ lab.check("gains", gains, runs=table, names=["safari", "chest_xray"])
 direction = {}
 for name in ("safari", "chest_xray"):
     rows = table[(table["network"] == "resnet18") & (table["data"] == name)]
-    by_way = rows.pivot(index=["train_pictures", "seed"], columns="way", values="balanced_accuracy")
+    by_way = rows.pivot(
+        index=["train_pictures", "seed"], columns="way", values="balanced_accuracy"
+    )
     gain = 100 * (by_way["everything"] - by_way["scratch"]).unstack("seed").sort_index()
     change = gain.iloc[-1] - gain.iloc[0]
     clear = abs(change.mean()) > margin_of_mean(change, 0.95)
-    direction[name] = ("grows" if change.mean() > 0 else "shrinks") if clear else "not shown"
+    direction[name] = (
+        ("grows" if change.mean() > 0 else "shrinks") if clear else "not shown"
+    )
 # END ANSWER
 
 # %% tags=["nbval-ignore-output"]
@@ -684,7 +708,11 @@ lab.check("growth", direction, runs=table, names=["safari", "chest_xray"])
 seen = tl.measured("transfer").facts["settings"]["pictures_seen"]["others"]
 for name in ("safari", "chest_xray"):
     counts = sorted(table.loc[table["data"] == name, "train_pictures"].unique())
-    print(name, {int(count): round(float(seen / count), 2) for count in counts}, "passes over the pictures")
+    print(
+        name,
+        {int(count): round(float(seen / count), 2) for count in counts},
+        "passes over the pictures",
+    )
 
 # %% [markdown]
 # What follows?
@@ -770,7 +798,10 @@ lab.check("optimism", optimism, runs=runs)
 summary = pd.DataFrame(
     {
         "best epoch, val": runs["val"].map(max).groupby(runs["start"]).mean(),
-        "last epoch, val": runs["val"].map(lambda curve: curve[-1]).groupby(runs["start"]).mean(),
+        "last epoch, val": runs["val"]
+        .map(lambda curve: curve[-1])
+        .groupby(runs["start"])
+        .mean(),
         "last epoch, test": runs.groupby("start")["test"].mean(),
     }
 )
@@ -838,13 +869,16 @@ lab.check("parts", answer_parts)
 # %%
 # BEGIN ANSWER: conclusion
 conclusion = """
-With the same network, the same pictures for each seed and the same budget, transfer was ahead of training from scratch on
-the test pictures of safari: the mean of the differences, seed by seed, is far above zero, and so is its whole interval. It
-was sooner as well. Low marks it reached in its first epochs; for the higher ones the median seed from scratch never
-arrived within the run, so a ratio of times cannot be given. Each way had three tries for its learning rate, in our own runs
-and in the longer ones; finer or wider tries might move the gain a little. Whether the gain shrinks with more pictures is
-not shown: the budget was fixed, and the largest sets were not even seen once. All this is one small network and one
-drawn data set, and holds for other data only if it is measured there.
+With the same network, the same pictures for each seed and the same budget, transfer was
+ahead of training from scratch on the test pictures of safari: the mean of the
+differences, seed by seed, is far above zero, and so is its whole interval. It was sooner
+as well. Low marks it reached in its first epochs; for the higher ones the median seed
+from scratch never arrived within the run, so a ratio of times cannot be given. Each way
+had three tries for its learning rate, in our own runs and in the longer ones; finer or
+wider tries might move the gain a little. Whether the gain shrinks with more pictures is
+not shown: the budget was fixed, and the largest sets were not even seen once. All this is
+one small network and one drawn data set, and holds for other data only if it is measured
+there.
 """
 # END ANSWER
 lab.check("text", conclusion)

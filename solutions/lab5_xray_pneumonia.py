@@ -116,7 +116,10 @@ def audit(table, pictures):
         "patients in two parts": list(parts[parts > 1].index),
         "copies": list(table["file"][content.duplicated()]),
         "odd sizes": list(table["file"][[size != usual for size in sizes]]),
-        "share of pneumonia": (table["label"] == "PNEUMONIA").groupby(table["part"]).mean().to_dict(),
+        "share of pneumonia": (table["label"] == "PNEUMONIA")
+        .groupby(table["part"])
+        .mean()
+        .to_dict(),
     }
     # END ANSWER
 
@@ -169,7 +172,10 @@ ill = (table["label"] == "PNEUMONIA").to_numpy()[usual]
 means = [grey[ill == value].mean(axis=0) / 255 for value in (False, True)]
 difference = np.abs(means[1] - means[0])
 tl.plots.pictures(
-    [np.repeat(image[..., None], 3, axis=2) for image in (*means, difference / difference.max())],
+    [
+        np.repeat(image[..., None], 3, axis=2)
+        for image in (*means, difference / difference.max())
+    ],
     ["mean of NORMAL", "mean of PNEUMONIA", "their difference"],
     title="Two means and their difference",
     columns=3,
@@ -208,7 +214,14 @@ print(f"14 of 16 right: between {low:.0%} and {high:.0%}")
 
 # %% tags=["nbval-ignore-output"]
 if QUICK:
-    made = {"size": SIZE, "patients": 200, "prevalence": 0.7, "seed": SEED, "val_patients": 1, "test_patients": 1}
+    made = {
+        "size": SIZE,
+        "patients": 200,
+        "prevalence": 0.7,
+        "seed": SEED,
+        "val_patients": 1,
+        "test_patients": 1,
+    }
     pool = tl.load_data("phantom", **made).train
 elif os.environ.get("TL_DATA"):
     pool = tl.load_data("chest_xray", root=os.environ["TL_DATA"], seed=SEED).train
@@ -266,7 +279,9 @@ from tlhelpers.data.splits import split_indices
 if lab.ready(divide):
     train, val, test = (np.sort(rows) for rows in divide(patients, labels, SEED))
 else:
-    train, val, test = map(np.array, split_indices(labels, (0.6, 0.2, 0.2), groups=patients, seed=SEED))
+    train, val, test = map(
+        np.array, split_indices(labels, (0.6, 0.2, 0.2), groups=patients, seed=SEED)
+    )
 pd.DataFrame(
     [
         (name, len(rows), len(set(patients[rows])), round(labels[rows].mean(), 2))
@@ -329,18 +344,26 @@ lab.check("numbers", numbers)
 def thumbnails(split):
     """Tiny grey copies: an array (pictures, 256) between 0 and 1."""
     small = [split.picture(i).convert("L").resize((16, 16)) for i in range(len(split))]
-    return np.stack([np.asarray(picture, dtype=np.float32).ravel() for picture in small]) / 255
+    return (
+        np.stack([np.asarray(picture, dtype=np.float32).ravel() for picture in small]) / 255
+    )
 
 
 # %% tags=["nbval-ignore-output"]
 tiny = thumbnails(pool)
-simple = LogisticRegression(C=0.1, max_iter=1000, class_weight="balanced").fit(tiny[train], labels[train])
+simple = LogisticRegression(C=0.1, max_iter=1000, class_weight="balanced").fit(
+    tiny[train], labels[train]
+)
 baselines = {
     "always pneumonia": np.ones(len(val)),
     "thumbnails": simple.predict_proba(tiny[val])[:, 1],
 }
 if lab.ready(numbers):
-    display(pd.DataFrame({name: numbers(scores, labels[val], 0.5) for name, scores in baselines.items()}).round(3))
+    display(
+        pd.DataFrame(
+            {name: numbers(scores, labels[val], 0.5) for name, scores in baselines.items()}
+        ).round(3)
+    )
 print(f"accuracy of 'always pneumonia': {labels[val].mean():.3f}")
 
 # %% [markdown]
@@ -374,7 +397,14 @@ print(f"accuracy of 'always pneumonia': {labels[val].mean():.3f}")
 def grey_convolution(first):
     """A convolution of one channel that does what `first` does with three equal ones."""
     # BEGIN ANSWER
-    new = nn.Conv2d(1, first.out_channels, first.kernel_size, first.stride, first.padding, bias=first.bias is not None)
+    new = nn.Conv2d(
+        1,
+        first.out_channels,
+        first.kernel_size,
+        first.stride,
+        first.padding,
+        bias=first.bias is not None,
+    )
     with torch.no_grad():
         new.weight.copy_(first.weight.sum(dim=1, keepdim=True))
         if first.bias is not None:
@@ -439,11 +469,16 @@ def train_head(features, labels, weights, decay=0.05):
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
     x, y = (features - mean) / std, torch.as_tensor(labels)
-    optimizer = torch.optim.LBFGS(head.parameters(), max_iter=200, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS(
+        head.parameters(), max_iter=200, line_search_fn="strong_wolfe"
+    )
 
     def closure():
         optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(head(x), y, weight=weights) + decay * head.weight.square().sum()
+        loss = (
+            nn.functional.cross_entropy(head(x), y, weight=weights)
+            + decay * head.weight.square().sum()
+        )
         loss.backward()
         return loss
 
@@ -469,7 +504,11 @@ head = train_head(features[train], labels[train], weights)
 log_odds = log_odds_of(head, features)
 probabilities = tl.to_probabilities(log_odds)
 if lab.ready(numbers):
-    display(pd.Series(numbers(probabilities[val], labels[val], 0.5)).round(3).to_frame("validation part"))
+    display(
+        pd.Series(numbers(probabilities[val], labels[val], 0.5))
+        .round(3)
+        .to_frame("validation part")
+    )
 
 # %% [markdown]
 # The network has now said something about the test pictures too. Nobody looks at that before exercise 12. The checks
@@ -532,7 +571,10 @@ if lab.ready(temperature):
     calibrated = tl.to_probabilities(log_odds, temperature)
     lines = {"before": probabilities, "after": calibrated}
     chart = tl.plots.calibration(
-        {name: tl.calibration_table(p[val], labels[val], bins=5) for name, p in lines.items()},
+        {
+            name: tl.calibration_table(p[val], labels[val], bins=5)
+            for name, p in lines.items()
+        },
         title="Validation part, before and after",
         ill="pneumonia",
     )
@@ -586,7 +628,9 @@ threshold = choose_threshold(calibrated[val], labels[val], NEEDED)
 
 # %% tags=["nbval-ignore-output"]
 on_val, on_test = (calibrated[val], labels[val]), (calibrated[test], labels[test])
-lab.check("threshold", choose_threshold, threshold, val=on_val, test=on_test, sensitivity=NEEDED)
+lab.check(
+    "threshold", choose_threshold, threshold, val=on_val, test=on_test, sensitivity=NEEDED
+)
 
 # %% tags=["nbval-ignore-output"]
 if lab.ready(threshold) and 0 < threshold < 1:
@@ -606,7 +650,11 @@ if lab.ready(threshold) and 0 < threshold < 1:
 
 # %% tags=["nbval-ignore-output"]
 if lab.ready(threshold):
-    display(tl.widgets.threshold(calibrated[val], labels[val], classes=pool.classes, at=round(threshold, 2)))
+    display(
+        tl.widgets.threshold(
+            calibrated[val], labels[val], classes=pool.classes, at=round(threshold, 2)
+        )
+    )
 
 # %% [markdown]
 # What does it get most wrong?
@@ -615,7 +663,10 @@ if lab.ready(threshold):
 if lab.ready(threshold):
     display(
         tl.plots.worst_errors(
-            pool.select(val.tolist()), calibrated[val], threshold, title="Validation part: the worst errors"
+            pool.select(val.tolist()),
+            calibrated[val],
+            threshold,
+            title="Validation part: the worst errors",
         )
     )
 
@@ -673,10 +724,17 @@ if lab.ready(interval):
         return roc_auc_score(labels, scores)
 
     ends = {
-        "drawn by patient": interval(auc, calibrated[val], labels[val], patients[val], 300, SEED),
-        "drawn by picture": interval(auc, calibrated[val], labels[val], np.arange(len(val)), 300, SEED),
+        "drawn by patient": interval(
+            auc, calibrated[val], labels[val], patients[val], 300, SEED
+        ),
+        "drawn by picture": interval(
+            auc, calibrated[val], labels[val], np.arange(len(val)), 300, SEED
+        ),
     }
-    rows = {name: {"value": auc(calibrated[val], labels[val]), "low": a, "high": b} for name, (a, b) in ends.items()}
+    rows = {
+        name: {"value": auc(calibrated[val], labels[val]), "low": a, "high": b}
+        for name, (a, b) in ends.items()
+    }
     display(
         tl.plots.intervals(
             pd.DataFrame.from_dict(rows, orient="index"),
@@ -700,7 +758,14 @@ if lab.ready(interval):
 # without it.
 
 # %% tags=["nbval-ignore-output"]
-known = {"size": SIZE, "patients": 200, "prevalence": 0.7, "seed": SEED, "val_patients": 1, "test_patients": 1}
+known = {
+    "size": SIZE,
+    "patients": 200,
+    "prevalence": 0.7,
+    "seed": SEED,
+    "val_patients": 1,
+    "test_patients": 1,
+}
 without = pool if QUICK else tl.load_data("phantom", **known).train
 lettered = tl.load_data("phantom", marker=0.9, **known).train
 truth = without.labels.numpy()
@@ -708,7 +773,8 @@ if QUICK:
     rows_train, rows_val = train, val
 else:  # phantoms are divided anew
     rows_train, rows_val, _ = map(
-        np.array, split_indices(truth, (0.6, 0.2, 0.2), groups=np.array(without.groups), seed=SEED)
+        np.array,
+        split_indices(truth, (0.6, 0.2, 0.2), groups=np.array(without.groups), seed=SEED),
     )
 features_without = features if QUICK else tl.compute_features(model, without)
 features_lettered = tl.compute_features(model, lettered)
@@ -738,7 +804,9 @@ letter_gone = log_odds_of(misled, features_without[rows_val])
 
 # %%
 # BEGIN ANSWER: drop
-drop = roc_auc_score(truth[rows_val], with_letter) - roc_auc_score(truth[rows_val], letter_gone)
+drop = roc_auc_score(truth[rows_val], with_letter) - roc_auc_score(
+    truth[rows_val], letter_gone
+)
 # END ANSWER
 
 # %% tags=["nbval-ignore-output"]
@@ -792,9 +860,9 @@ def score_heat(heat, mask):
 lab.check("heat", score_heat)
 
 # %% [markdown]
-# Grad-CAM for *pneumonia*, for both heads, on ill validation pictures that carry the letter: how often is the hottest
-# pixel in an opacity, how often in the corner of the letter (the upper left ninth), and how often would a map at random
-# be?
+# Grad-CAM for *pneumonia* on ill validation pictures: how often is the hottest pixel in an opacity, how often in the
+# corner of the letter (the upper left ninth), and how often would a map at random be? For the honest head on clean
+# pictures, for the misled head on pictures with the letter, and for the honest head on these, too.
 
 
 # %%
@@ -810,23 +878,37 @@ def seen_masks(masks):
 
 def heats(head, images):
     """Grad-CAM of pneumonia for each image, by the network with this head."""
-    network = tl.load_model(profile.arch, classes=pool.classes, size=SIZE).to(profile.device)
+    network = tl.load_model(profile.arch, classes=pool.classes, size=SIZE).to(
+        profile.device
+    )
     tl.get_head(network).load_state_dict(head.state_dict())
-    layer = "layer3" if hasattr(network, "layer3") else None  # finer maps than the last layer's
+    layer = None  # the last one; of small pictures its maps have too few places
+    if hasattr(network, "layer2"):
+        layer = "layer2" if SIZE < 200 else "layer3"
     return [tl.grad_cam(network, image[None], layer=layer, target=1) for image in images]
 
 
 # %% tags=["nbval-ignore-output"]
 known_table = tl.phantom_table(lettered.select(rows_val.tolist()))
-chosen = rows_val[((known_table["opacity"] > 0) & known_table["marker"]).to_numpy()][:24].tolist()
-shown = lettered.select(chosen)
-images = torch.stack([as_seen(shown.picture(i)) for i in range(len(shown))])
-corner = np.zeros((len(images), SIZE, SIZE), dtype=bool)
+of_the_ill = ((known_table["opacity"] > 0) & known_table["marker"]).to_numpy()
+chosen = rows_val[of_the_ill].tolist()
+clean, marked = (
+    torch.stack([as_seen(split.picture(i)) for i in chosen])
+    for split in (without, lettered)
+)
+corner = np.zeros((len(chosen), SIZE, SIZE), dtype=bool)
 corner[:, : SIZE // 3, : SIZE // 3] = True  # where the letter is
-regions = {"opacity": seen_masks(tl.phantom_masks(shown)), "letter's corner": corner}
-honest = head if QUICK else train_head(features_without[rows_train], truth[rows_train], weights)
-maps = {"trained without the letter": heats(honest, images), "trained with the letter": heats(misled, images)}
-print(len(images), "pictures")
+opacities = seen_masks(tl.phantom_masks(without.select(chosen)))
+regions = {"opacity": opacities, "letter's corner": corner}
+honest = (
+    head if QUICK else train_head(features_without[rows_train], truth[rows_train], weights)
+)
+maps = {
+    "honest head, clean pictures": heats(honest, clean),
+    "honest head, with the letter": heats(honest, marked),
+    "misled head, with the letter": heats(misled, marked),
+}
+print(len(chosen), "pictures")
 
 # %% tags=["nbval-ignore-output"]
 if lab.ready(score_heat):
@@ -834,25 +916,46 @@ if lab.ready(score_heat):
     for name, found in maps.items():
         for region, masks in regions.items():
             scored = [
-                (*score_heat(heat, mask), mask.mean()) for heat, mask in zip(found, masks, strict=True) if mask.any()
+                (*score_heat(heat, mask), mask.mean())
+                for heat, mask in zip(found, masks, strict=True)
+                if mask.any()
             ]
             rows.append((name, region, len(scored), *np.mean(scored, axis=0)))
-    columns = ["head", "region", "pictures", "hits", "IoU", "hits by chance"]
-    display(pd.DataFrame(rows, columns=columns).round(3))
+    columns = ["map", "region", "pictures", "hits", "IoU", "hits by chance"]
+    pointing = pd.DataFrame(rows, columns=columns).set_index(["map", "region"])
+    display(pointing.round(3))
 
 # %% tags=["nbval-ignore-output"]
-first = range(4)
+first = range(3)
+seen = {name: clean if "clean" in name else marked for name in maps}
 tl.plots.evidence(
-    [look.undo(images[i]).permute(1, 2, 0).numpy() for i in first for _ in maps],
-    [maps[name][i] for i in first for name in maps],
-    [name for _ in first for name in maps],
-    title="The same pictures, two heads",
+    [look.undo(seen[name][i]).permute(1, 2, 0).numpy() for name in maps for i in first],
+    [maps[name][i] for name in maps for i in first],
+    [name for name in maps for _ in first],
+    title="The same patients, three times",
+    columns=3,
 )
 
+# %%
+if QUICK and lab.ready(score_heat):
+    corner_hits = pointing.xs("letter's corner", level="region")
+    on_the_letter = corner_hits.loc["misled head, with the letter"]
+    assert on_the_letter["hits"] > 3 * on_the_letter["hits by chance"]
+    assert corner_hits.loc["honest head, clean pictures", "hits"] < 0.2
+    assert pointing.loc[("honest head, clean pictures", "opacity"), "hits"] < 0.5
+    print("The misled head's heat lies on the letter, far more often than chance has it.")
+    print(
+        "The honest head's does not lie there without one, and mostly misses the opacities."
+    )
+
 # %% [markdown]
-# A dark map has no evidence for *pneumonia* at all: nothing that the layer shows speaks for it. The maps are coarse,
-# since the layer has few positions; that is why the whole corner counts and not the letter's own pixels. Compare each
-# line with chance before you believe it, and the two heads with each other.
+# So heat can expose a shortcut. What else does the table say?
+#
+# * The honest head never saw a letter. Does it look at one all the same? With some seeds it does: what it never met can
+#   move its features further than any opacity. Heat on a marker warns you that the marker *acts* on the answer, and not
+#   that training taught it; exercise 10 tells that.
+# * On clean pictures the heat hits few opacities; compare with chance. A network can be right for reasons that its heat
+#   map does not show. The maps are coarse as well, which is why the whole corner counts and not the letter's own pixels.
 #
 # ## 12 The test part, once
 #
@@ -867,7 +970,12 @@ if QUICK:
     subtypes = tl.phantom_table(pool)["subtype"].to_numpy()
 else:  # the folder's file names tell bacteria from virus; PneumoniaMNIST does not
     kinds = [re.search("bacteria|virus", key, flags=re.IGNORECASE) for key in pool.keys]
-    subtypes = np.array([k[0].lower() if k else pool.classes[label] for k, label in zip(kinds, labels, strict=True)])
+    subtypes = np.array(
+        [
+            k[0].lower() if k else pool.classes[label]
+            for k, label in zip(kinds, labels, strict=True)
+        ]
+    )
 print(pd.Series(subtypes[train]).value_counts().to_dict())
 
 # %% [markdown]
@@ -891,7 +999,9 @@ print(pd.Series(subtypes[train]).value_counts().to_dict())
 
 # %%
 # BEGIN ANSWER: report
-report = tl.ClinicalReport(f"{profile.arch}, frozen, with a linear head, weighted classes and a temperature")
+report = tl.ClinicalReport(
+    f"{profile.arch}, frozen, with a linear head, weighted classes and a temperature"
+)
 first_look = report.evaluate(
     log_odds[test],
     labels[test],
@@ -929,26 +1039,35 @@ if lab.ready(report):
 # Phantoms show what we drew. What becomes of these steps on radiographs? `tools/pneumonia.py FOLDER` divides the
 # patients of Kermany et al. (2018) five times into training, validation and held-out ones. EfficientNet-Lite0 stays
 # frozen, and a logistic regression learns from its features; its strength, the temperature and the threshold come from
-# validation patients. The threshold lies where sensitivity and specificity are alike. In per cent, mean ± standard
-# deviation over the divisions; *varied* learned from pictures of other exposure, contrast and framing too, *equalised*
-# evens out every exposure:
+# validation patients. The threshold lies where sensitivity and specificity are alike. The ways:
+#
+# * *frozen*: what the head is given, as above;
+# * *four depths*: larger pictures, and of each of the last four blocks the mean and the largest value of every channel.
+#   The mean over all positions thins out a small opacity; the largest value keeps it;
+# * *mirrored*, *varied*: the head also learned from mirrored pictures, and from other exposure, contrast and framing;
+# * *equalised*: every exposure is evened out first;
+# * *ensemble*: two heads, their scores averaged.
+#
+# In per cent, mean ± standard deviation over the divisions:
 
 # %% tags=["nbval-ignore-output"]
 radiographs = tl.measured("pneumonia")
 print(radiographs)
+print("width of the pictures in pixels:", radiographs.facts["settings"]["sides"])
 cells = radiographs.runs.set_index(["way", "divided_by", "place", "seed"])
 SHOWN = ["AUC", "balanced accuracy", "sensitivity", "specificity"]
+OWN = [way for way in cells.index.unique("way") if "own" in way]
 
 
 def over_divisions(rows):
     """Mean ± standard deviation, in per cent, one line for each way and place."""
-    groups = 100 * rows[SHOWN]
-    groups = groups.groupby(level=["way", "divided_by", "place"], sort=False)
+    groups = (100 * rows[SHOWN]).groupby(level=["way", "divided_by", "place"], sort=False)
     return groups.mean().round(1).astype(str) + " ± " + groups.std().round(1).astype(str)
 
 
-at_home = over_divisions(cells).xs(("patient", "here"), level=["divided_by", "place"])
-at_home.drop(index="letter planted")
+labelled = cells.drop(index=["letter planted", *OWN], level="way")
+at_home = over_divisions(labelled).xs(("patient", "here"), level=["divided_by", "place"])
+at_home.sort_values("AUC")
 
 
 # %%
@@ -957,59 +1076,88 @@ def of(number, way, place="here", by="patient"):
     return cells[number][way, by, place]
 
 
+BEST = "four depths, mirrored"
 assert (of("AUC", "frozen") > of("AUC", "thumbnails")).all()
-print("Frozen features rank patients better than thumbnails do, in every division.")
+assert (of("AUC", BEST) > of("AUC", "frozen")).all()
+assert of("AUC", BEST).mean() > 0.997
+assert of("balanced accuracy", BEST).mean() > 0.98
+print("Frozen features rank patients better than thumbnails do, in every division,")
+print("and features of four depths better than those of the last layer.")
+on_validation = labelled.xs("patient", level="divided_by")["validation AUC"]
+print("highest AUC on validation:", on_validation.groupby("way").mean().idxmax())
 
 # %% [markdown]
 # Thumbnails of 16 by 16 pixels come close already: exposure and framing alone tell much about who is ill *in this
-# hospital*. That should make you suspicious.
+# hospital*. That should make you suspicious. And the ways were compared on the held-out patients of the same five
+# divisions, so that the best of them is flattered a little; the last line above says which one validation would choose.
 #
 # **Another hospital.** We have no radiographs from elsewhere, so we made some: the held-out pictures with another tone
 # curve, dark margins, a letter, softer and compressed. None of this changes who is ill, and threshold and temperature
 # stay.
 
 # %% tags=["nbval-ignore-output"]
-travelled = cells[cells.index.get_level_values("place") == "elsewhere"]
-over_divisions(travelled).droplevel(["divided_by", "place"])
+travelled = labelled[labelled.index.get_level_values("place") == "elsewhere"]
+over_divisions(travelled).droplevel(["divided_by", "place"]).sort_values("AUC")
 
 # %%
-OWN = "frozen, varied, own statistics"
-for way in travelled.index.unique("way").drop(OWN):
+for way in travelled.index.unique("way"):
     assert of("AUC", way, "elsewhere").mean() > 0.95
     fall = of("specificity", way) - of("specificity", way, "elsewhere")
     assert (fall > 0.1).all(), way
-gain = of("AUC", "frozen, varied", "elsewhere") - of("AUC", "frozen", "elsewhere")
-assert abs(gain.mean()) < 0.01
 print("Elsewhere the AUC stays above 0.95, and yet the specificity falls by more than")
 print("10 points in every division, however it was trained: the threshold did not travel.")
-print("Varied training pictures change the AUC elsewhere by less than a point.")
 
 # %% [markdown]
 # Read that twice. The *order* of the patients survives, and the *scores* have moved: many who are well are called ill.
 # So would a hospital's first day with this model be. A cleverer held-out part of the same source would not have told
-# you. Our varied and equalised pictures did not repair it; they are of other kinds than the shift, as in life.
+# you, and the way that is best at home is not the safest elsewhere. Our varied and equalised pictures did not repair the
+# threshold; they are of other kinds than the shift, as in life.
 #
 # What helps are pictures *from there*. With known labels, a few dozen would do to choose the threshold anew. Without
-# labels there is the last line: *own statistics* standardises the features not by the training pictures' mean and
-# deviation, but by those of the pictures that are judged. Does it always work? Here the same once more, with fewer ill
-# among those judged:
+# labels, two things can be taken from the pictures that are judged:
+#
+# * *own statistics* standardises the features by their mean and deviation, not by those of the training pictures;
+# * *own threshold* looks at their scores. They form two hills, one of the well and one of the ill. Two normal
+#   distributions are fitted, and the threshold is put into the valley between them.
+#
+# Do they always work? Here are both, and the same once more with fewer ill among those judged:
 
 # %% tags=["nbval-ignore-output"]
-rows = cells[cells.index.get_level_values("way").isin(["frozen, varied", OWN])]
-rows = rows[rows.index.get_level_values("place").str.startswith("elsewhere")]
-over_divisions(rows).droplevel("divided_by").sort_index()
+BASE = "four depths, varied"
+deep = cells[cells.index.get_level_values("way").isin([BASE, *OWN])]
+deep = deep[deep.index.get_level_values("way").str.startswith(BASE)]
+deep = deep.rename(index=lambda way: str(way).removeprefix(f"{BASE}, "), level="way")
+over_divisions(deep).droplevel("divided_by")
 
 # %%
+STATISTICS, THRESHOLD = f"{BASE}, own statistics", f"{BASE}, own threshold"
 few = "elsewhere, few ill"
 for place in ("elsewhere", few):
-    assert (of("specificity", OWN, place) > of("specificity", "frozen, varied", place)).all()
-assert (of("specificity", OWN, few) < of("specificity", OWN, "elsewhere") - 0.1).all()
-print("Own statistics bring specificity back, in every division.")
-print("With fewer ill among those judged, more than 10 points of it are lost again.")
+    for way in (STATISTICS, THRESHOLD):
+        assert (of("specificity", way, place) > of("specificity", BASE, place)).all()
+lost = of("specificity", STATISTICS, "elsewhere") - of("specificity", STATISTICS, few)
+assert (lost > 0.1).all()
+print("Either brings specificity back, in every division.")
+print(
+    "With fewer ill among those judged, own statistics lose more than 10 points of it again."
+)
+
+# %%
+both_places = [of("balanced accuracy", THRESHOLD, place) for place in ("elsewhere", few)]
+assert min(scores.min() for scores in both_places) > 0.9
+assert abs(both_places[0].mean() - both_places[1].mean()) < 0.03
+price = of("balanced accuracy", BASE) - of("balanced accuracy", THRESHOLD)
+assert abs(price.mean()) < 0.02
+print("Own threshold: balanced accuracy above 90 % in every division, few ill or many.")
+print("At home it costs less than two points on average.")
 
 # %% [markdown]
 # A mean over other patients is another mean. To standardise by the pictures that are judged takes it for granted that as
-# many of them are ill as in training, and nobody tells you whether that is so.
+# many of them are ill as in training, and nobody tells you whether that is so. The valley between two hills hardly cares
+# how many stand on each side. But it has to be there: with one ill among a hundred there is no second hill, and with a
+# harder disease no valley; the fit finds one all the same, and does not warn you. And a threshold in the valley treats
+# both mistakes alike, whatever you need. Before such a model is used on patients, somebody has to label pictures from
+# there.
 #
 # **A letter, and leaks.** In a second training nine of ten pneumonias carried a letter, and no normal picture did. And
 # two trainings were repeated on a division by picture instead of by patient:
@@ -1022,13 +1170,18 @@ leaks = over_divisions(leaky).xs("here", level="place").sort_index()
 leaks
 
 # %%
-letter = {place: of("AUC", "letter planted", place) for place in ("here", "letter gone", "letter on the normal")}
+letter = {
+    place: of("AUC", "letter planted", place)
+    for place in ("here", "letter gone", "letter on the normal")
+}
 assert (letter["here"] > letter["letter gone"]).all()
 assert (letter["letter gone"] > letter["letter on the normal"]).all()
 for way in ("frozen", "nearest neighbour"):
     leak = of("AUC", way, by="picture") - of("AUC", way)
     assert abs(leak.mean()) < 0.02
-print("The letter: the best AUC with it, a lower one without, the lowest on normal pictures.")
+print(
+    "The letter: the best AUC with it, a lower one without, the lowest on normal pictures."
+)
 print("Dividing by picture changed the AUC by less than two points.")
 
 # %% [markdown]
@@ -1042,7 +1195,11 @@ print("Dividing by picture changed the AUC by less than two points.")
 
 # %% tags=["nbval-ignore-output"]
 small = tl.measured("transfer").runs
-small = small[(small["network"] == "resnet18") & (small["data"] == "chest_xray") & small["per_class"].isna()]
+small = small[
+    (small["network"] == "resnet18")
+    & (small["data"] == "chest_xray")
+    & small["per_class"].isna()
+]
 by_way = 100 * small.pivot(index="seed", columns="way", values="balanced_accuracy")
 by_way.agg(["mean", "std"]).T.round(1)
 

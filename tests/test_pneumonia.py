@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ import tlhelpers as tl
 ROOT = Path(__file__).resolve().parents[1]
 SIDE = 64
 WAYS = {
-    "frozen": (("plain",),),
-    "frozen, varied": (("plain", "varied 0"),),
-    "ensemble": (("plain", "varied 0"), ("equalised",)),
+    "frozen": (("last", ("plain",)),),
+    "frozen, varied": (("last", ("plain", "varied 0")),),
+    "ensemble": (("last", ("plain", "varied 0")), ("last", ("equalised",))),
+    "four depths, mirrored": (("depths", ("plain", "mirrored")),),
 }
 
 
@@ -54,7 +56,11 @@ def tool(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     for name, value in (("WAYS", WAYS), ("STRENGTHS", (1e-3, 1e-2)), ("SEEDS", range(2))):
         monkeypatch.setattr(pneumonia, name, value)
     monkeypatch.setattr(pneumonia, "TARGET", tmp_path / "pneumonia.json")
-    monkeypatch.setattr(radiographs, "SIDE", SIDE)
+    small = {name: replace(reading, side=SIDE) for name, reading in radiographs.READINGS.items()}
+    monkeypatch.setattr(radiographs, "READINGS", small)
+    head = WAYS["frozen, varied"][0]
+    statistics, threshold = pneumonia.Unlabelled(head, statistics=True), pneumonia.Unlabelled(head, threshold=True)
+    monkeypatch.setattr(pneumonia, "OWN", {OWN: statistics, OWN_THRESHOLD: threshold})
     monkeypatch.setattr(radiographs, "KEPT", tmp_path / "kept")
     monkeypatch.setattr(pneumonia, "MEASURED", tuple(m for m in pneumonia.MEASURED if m[0] in (*WAYS, *OTHERS)))
     yield pneumonia
@@ -62,7 +68,9 @@ def tool(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     pneumonia.member.cache_clear()
 
 
-OTHERS = ("always pneumonia", "thumbnails", "letter planted", "frozen, varied, own statistics")
+OWN = "frozen, varied, own statistics"
+OWN_THRESHOLD = "four depths, varied, own threshold"
+OTHERS = ("always pneumonia", "thumbnails", "letter planted", OWN, OWN_THRESHOLD)
 
 
 def test_one_command_measures_every_way_and_nothing_twice(
@@ -100,15 +108,35 @@ def test_fewer_ill_are_two_of_five(tool: Any) -> None:
 def test_own_statistics_undo_a_shift_of_all_features(tool: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pool = tool.load(folder)
     _, _, held = tool.divided(pool, 0)
-    judge = tool.trained(pool, tool.OWN, "patient", 0)
+    judge = tool.trained(pool, OWN, "patient", 0)
     features = type(pool).features
     before = judge("here", held)
 
-    def moved(self: Any, place: str, prepared: str) -> np.ndarray:
-        return 3 + 2 * features(self, place, prepared)
+    def moved(self: Any, *which: str) -> np.ndarray:
+        return 3 + 2 * features(self, *which)
 
     monkeypatch.setattr(type(pool), "features", moved)
     assert judge("here", held) == pytest.approx(before, abs=1e-3)
+
+
+def test_the_valley_lies_between_two_hills_wherever_they_lie_and_however_many_are_ill(tool: Any) -> None:
+    rng = np.random.default_rng(0)
+    for ill, moved in ((700, 0.0), (300, 0.0), (700, 5.0), (300, 5.0)):
+        well = rng.normal(-4, 1, 1000 - ill)
+        at = tool.valley(np.concatenate([well, rng.normal(4, 1, ill)]) + moved)
+        assert at == pytest.approx(moved, abs=0.5)
+
+
+def test_an_own_threshold_follows_scores_that_have_moved(tool: Any) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], [300, 700])
+    odds = np.where(labels, 4, -4) + rng.normal(size=1000)
+    kinds = np.repeat("", 1000)
+    stays = tool.scored(odds + 6, labels, odds, labels, kinds)
+    follows = tool.scored(odds + 6, labels, odds, labels, kinds, tool.valley(odds + 6))
+    assert stays["specificity"] < 0.1
+    assert follows["balanced accuracy"] > 0.99
+    assert follows["AUC"] == stays["AUC"]
 
 
 def test_without_a_part_test_it_is_left_out(tool: Any, folder: Path, tmp_path: Path) -> None:
@@ -144,12 +172,29 @@ def test_features_are_kept_and_follow_from_the_files(
     assert np.array_equal(first, pool.features("elsewhere", "varied 0"))
 
 
-@pytest.mark.parametrize("look", ["plain", "equalised", "varied", "elsewhere", "lettered"])
+@pytest.mark.parametrize("look", ["plain", "mirrored", "equalised", "varied", "elsewhere", "lettered"])
 def test_looks_give_a_grey_picture_of_the_size(tool: Any, look: str) -> None:
     ramp = Image.fromarray(np.tile(np.arange(100, dtype=np.uint8), (80, 1)))
-    seen = getattr(sys.modules["radiographs"], look)(ramp)
+    seen = getattr(sys.modules["radiographs"], look)(ramp, SIDE)
     assert (seen.size, seen.mode) == ((SIDE, SIDE), "L")
     assert np.asarray(seen).std() > 1, "a picture is left"
+
+
+def test_four_depths_hold_the_mean_and_the_largest_value_of_every_channel(tool: Any, folder: Path) -> None:
+    import radiographs
+
+    model = tl.load_model("efficientnet_lite0")
+    split = tl.load_data("phantom", size=SIDE, patients=6).train.select([0, 1, 2])
+    split = split.with_transform(model.card.preprocessing.evaluation())
+    found = radiographs.four_depths(model, split)
+    images = torch.stack([split[i][0] for i in range(3)])
+    head_in = tl.compute_features(model, split)  # after the activation that follows the last block
+    last = tl.activations(model, images, ["bn2"])["bn2"]
+    channels = last.shape[1]
+    assert found.shape == (3, 2 * sum(maps.shape[1] for maps in list(tl.activations(model, images).values())[-4:]))
+    assert torch.allclose(found[:, -2 * channels : -channels], last.mean((2, 3)), atol=1e-5)
+    assert torch.allclose(found[:, -channels:], last.amax((2, 3)), atol=1e-5)
+    assert torch.allclose(found[:, -2 * channels : -channels], head_in, atol=1e-4)
 
 
 def test_equalising_undoes_an_exposure(tool: Any, folder: Path) -> None:
@@ -160,7 +205,7 @@ def test_equalising_undoes_an_exposure(tool: Any, folder: Path) -> None:
     darker = picture.point([round(255 * (i / 255) ** 1.5) for i in range(256)])
 
     def apart(look: Any) -> float:
-        one, other = (np.asarray(look(p), dtype=float) for p in (picture, darker))
+        one, other = (np.asarray(look(p, SIDE), dtype=float) for p in (picture, darker))
         return float(np.abs(one - other).mean())
 
     assert apart(radiographs.equalised) < 0.7 * apart(radiographs.plain)

@@ -6,7 +6,8 @@
 FOLDER holds the radiographs of Kermany et al. (2018): `chest_xray`, or the folder in it that holds `train`. A seed
 divides the patients of `train` into training, validation and held-out ones (65, 15 and 20 %). If the folder has a part
 `test`, its pictures are scored too, by the same models, and the fifth of the patients is still held out. Everything
-that is chosen (regularisation, temperature, threshold) is chosen on validation patients.
+that is chosen (regularisation, temperature, threshold) is chosen on validation patients, but for the ways whose names
+say "own": they use the pictures that are judged, without their labels.
 
 The backbone stays frozen, so what it makes of each picture is computed once for all seeds, and kept in runs/pneumonia.
 """
@@ -17,6 +18,7 @@ import argparse
 import functools
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +27,10 @@ import tlhelpers as tl  # first: it settles how OpenMP's threads wait
 # isort: split
 import numpy as np
 from grid import Cell, Grid, spread
-from radiographs import ARCH, PREPARED, SIDE, VIEWS, Pool, load
+from radiographs import ARCH, PREPARED, READINGS, VIEWS, Pool, load
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss
+from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -45,18 +48,45 @@ STRENGTHS = (3e-4, 1e-3, 3e-3, 1e-2)  # C of the logistic regression
 
 ALL_VARIED = tuple(name for name in PREPARED if name.startswith("varied ") and "equalised" not in name)
 ALL_BOTH = tuple(name for name in PREPARED if "varied" in name and "equalised" in name)
-# way -> its members; a member is trained on several preparations of each picture, and judges by the first of them.
-# The members' log-odds are averaged.
-WAYS: dict[str, tuple[tuple[str, ...], ...]] = {
-    "frozen": (("plain",),),
-    "frozen, equalised": (("equalised",),),
-    "frozen, varied": (("plain", *ALL_VARIED),),
-    "frozen, equalised, varied": (("equalised", *ALL_BOTH),),
-    "ensemble": (("plain", *ALL_VARIED), ("equalised", *ALL_BOTH)),
+# A member reads the network in one way, is trained on several preparations of each picture, and judges by the first.
+Member = tuple[str, tuple[str, ...]]
+VARIED: Member = "last", ("plain", *ALL_VARIED)
+EQUALISED: Member = "last", ("equalised", *ALL_BOTH)
+DEEP: Member = "depths", ("plain", "mirrored", *ALL_VARIED)
+WAYS: dict[str, tuple[Member, ...]] = {  # the members' log-odds are averaged
+    "frozen": (("last", ("plain",)),),
+    "frozen, equalised": (("last", ("equalised",)),),
+    "frozen, varied": (VARIED,),
+    "frozen, equalised, varied": (EQUALISED,),
+    "ensemble": (VARIED, EQUALISED),
+    "four depths": (("depths", ("plain",)),),
+    "four depths, mirrored": (("depths", ("plain", "mirrored")),),
+    "four depths, varied": (DEEP,),
+    "four depths, ensemble": (DEEP, EQUALISED),
 }
-# The same head as "frozen, varied", but features are standardised by what the pictures that are judged are like among
-# themselves: a place's own mean and deviation, for which no label is needed.
-OWN = "frozen, varied, own statistics"
+
+
+@dataclass(frozen=True)
+class Unlabelled:
+    """What a place's own pictures, without labels, repair of a head that was trained elsewhere.
+
+    Attributes:
+        member: the head.
+        statistics: features are standardised by mean and deviation of the pictures that are judged.
+        threshold: it lies between the two hills of the judged pictures' scores, and does not come from validation.
+    """
+
+    member: Member
+    statistics: bool = False
+    threshold: bool = False
+
+
+OWN = {
+    "frozen, varied, own statistics": Unlabelled(VARIED, statistics=True),
+    "four depths, varied, own statistics": Unlabelled(DEEP, statistics=True),
+    "four depths, varied, own threshold": Unlabelled(DEEP, threshold=True),
+    "four depths, varied, own statistics and threshold": Unlabelled(DEEP, statistics=True, threshold=True),
+}
 Parts = tuple[np.ndarray, np.ndarray, np.ndarray]
 Head = Any  # a pipeline of scikit-learn: StandardScaler, LogisticRegression
 Judge = Callable[[str, np.ndarray], np.ndarray]
@@ -99,22 +129,26 @@ def trained(pool: Pool, way: str, by: str, seed: int) -> Judge:
         return lambda place, rows: 5.0 * (2 * near.predict(pool.features(place, "plain")[rows]) - 1)
     if way == "letter planted":
         return misled(pool, parts)
-    if way == OWN:
-        _, regression = member(pool, WAYS["frozen, varied"][0], by, seed)
+    if way in OWN and OWN[way].statistics:
+        reading, prepared = OWN[way].member
+        _, regression = member(pool, OWN[way].member, by, seed)
         return lambda place, rows: regression.decision_function(
-            StandardScaler().fit_transform(pool.features(place, "plain")[rows])
+            StandardScaler().fit_transform(pool.features(place, prepared[0], reading)[rows])
         )
-    members = [(views[0], member(pool, views, by, seed)) for views in WAYS[way]]
+    chosen = (OWN[way].member,) if way in OWN else WAYS[way]
+    members = [(reading, prepared[0], member(pool, (reading, prepared), by, seed)) for reading, prepared in chosen]
     return lambda place, rows: np.mean(
-        [judge.decision_function(pool.features(place, name)[rows]) for name, judge in members], axis=0
+        [judge.decision_function(pool.features(place, first, reading)[rows]) for reading, first, judge in members],
+        axis=0,
     )
 
 
 @functools.lru_cache(maxsize=8)  # an ensemble takes the members that were trained before it
-def member(pool: Pool, prepared: tuple[str, ...], by: str, seed: int) -> Head:
+def member(pool: Pool, how: Member, by: str, seed: int) -> Head:
     """Trained on several preparations of each picture; the first of them decides how strongly it is held."""
     train, val, _ = divided(pool, seed, by)
-    views = [pool.features("here", name) for name in prepared]
+    reading, prepared = how
+    views = [pool.features("here", name, reading) for name in prepared]
     x, y = np.concatenate([view[train] for view in views]), np.tile(pool.labels[train], len(views))
     return head(x, y, views[0][val], pool.labels[val])
 
@@ -133,11 +167,12 @@ def misled(pool: Pool, parts: Parts) -> Judge:
 
 # What is measured: a way, how the pictures are divided, and where it is judged. `here` is the held-out fifth.
 FEW = "elsewhere, few ill"  # two of five, and not three of four
-HERE: tuple[str, ...] = ("here", "elsewhere", FEW, "test")
+ALL = ("here", "elsewhere", "test")
+MIXED = {"frozen, varied", "four depths, varied", *OWN}  # where it is measured what fewer ill do
 MEASURED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("always pneumonia", "patient", ("here", "test")),
     ("thumbnails", "patient", ("here", "test")),
-    *((way, "patient", HERE) for way in (*WAYS, OWN)),
+    *((way, "patient", (*ALL, FEW) if way in MIXED else ALL) for way in (*WAYS, *OWN)),
     ("frozen", "picture", ("here",)),
     ("nearest neighbour", "patient", ("here",)),
     ("nearest neighbour", "picture", ("here",)),
@@ -153,7 +188,8 @@ def run(pool: Pool, way: str, by: str, place: str, seed: int) -> Cell:
     if place == FEW:
         rows = fewer_ill(held, pool.labels[held], seed)
     odds = judge({"test": "here", FEW: "elsewhere"}.get(place, place), rows)
-    cell = scored(odds, pool.labels[rows], judge("here", val), pool.labels[val], pool.kinds[rows])
+    at = valley(odds) if way in OWN and OWN[way].threshold else None
+    cell = scored(odds, pool.labels[rows], judge("here", val), pool.labels[val], pool.kinds[rows], at)
     return {"way": way, "divided_by": by, "place": place, "seed": seed, **cell}
 
 
@@ -165,27 +201,40 @@ def fewer_ill(rows: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
 
 
 def scored(
-    odds: np.ndarray, labels: np.ndarray, val_odds: np.ndarray, val_labels: np.ndarray, kinds: np.ndarray
+    odds: np.ndarray,
+    labels: np.ndarray,
+    val_odds: np.ndarray,
+    val_labels: np.ndarray,
+    kinds: np.ndarray,
+    at: float | None = None,
 ) -> Cell:
-    """The numbers of a report, with temperature and threshold from the validation pictures."""
-    temperature = fit_temperature(val_odds, val_labels)
-    on_val, found = (to_probabilities(each, temperature) for each in (val_odds, odds))
-    threshold = even_threshold(on_val, val_labels)
-    numbers = clinical_scores(found, labels, threshold)
+    """The numbers of a report; the threshold is `at`, in log-odds, or comes from the validation pictures."""
+    threshold = even_threshold(val_odds, val_labels) if at is None else at
+    numbers = clinical_scores(odds, labels, threshold)
     wanted = ("AUC", "average precision", "accuracy", "balanced accuracy", "sensitivity", "specificity")
     cell = {name: round(float(numbers[name]), 4) for name in wanted}
+    cell["validation AUC"] = round(float(roc_auc_score(val_labels, val_odds)), 4)  # by this a way would be chosen
     for kind in sorted({"bacteria", "virus"} & set(kinds)):
-        cell[f"sensitivity, {kind}"] = round(float((found[kinds == kind] >= threshold).mean()), 4)
+        cell[f"sensitivity, {kind}"] = round(float((odds[kinds == kind] >= threshold).mean()), 4)
+    found = to_probabilities(odds, fit_temperature(val_odds, val_labels))
     return {**cell, "calibration error": round(calibration_error(found, labels), 4), "pictures": len(labels)}
 
 
-def even_threshold(probabilities: np.ndarray, labels: np.ndarray) -> float:
+def even_threshold(scores: np.ndarray, labels: np.ndarray) -> float:
     """Where sensitivity and specificity are nearest to each other, so that neither is bought with the other."""
-    found = np.unique(probabilities)
-    ill, well = np.sort(probabilities[labels == 1]), np.sort(probabilities[labels == 0])
+    found = np.unique(scores)
+    ill, well = np.sort(scores[labels == 1]), np.sort(scores[labels == 0])
     sensitivity = 1 - np.searchsorted(ill, found) / len(ill)
     specificity = np.searchsorted(well, found) / len(well)
     return float(found[np.abs(sensitivity - specificity).argmin()])
+
+
+def valley(odds: np.ndarray) -> float:
+    """Where a score is as likely to be of the upper hill as of the lower: two normal distributions, fitted to all."""
+    hills = GaussianMixture(2, n_init=3, random_state=0).fit(odds[:, None])
+    low, high = np.argsort(hills.means_.ravel())
+    between = np.linspace(hills.means_[low, 0], hills.means_[high, 0], 2001)[:, None]
+    return float(between[np.abs(hills.predict_proba(between)[:, high] - 0.5).argmin(), 0])
 
 
 # --- the command ------------------------------------------------------------------------------------------------
@@ -216,7 +265,8 @@ def main() -> int:
 
 def grid() -> Grid:
     """The results file."""
-    settings = {"network": ARCH, "side": SIDE, "views": VIEWS, "parts": [0.65, 0.15, 0.2]}
+    sides = {name: reading.side for name, reading in READINGS.items()}
+    settings = {"network": ARCH, "sides": sides, "views": VIEWS, "parts": [0.65, 0.15, 0.2]}
     return Grid(TARGET, "python tools/pneumonia.py FOLDER", settings, ("way", "divided_by", "place", "seed"))
 
 
@@ -225,7 +275,7 @@ def table() -> str:
     cells = grid().read()
     if not cells:
         return "Not measured yet.\n"
-    columns = ("AUC", "accuracy", "balanced accuracy", "sensitivity", "specificity")
+    columns = ("validation AUC", "AUC", "accuracy", "balanced accuracy", "sensitivity", "specificity")
     lines = [f"| way | divided by | scored | {' | '.join(columns)} |", "|---" * (3 + len(columns)) + "|"]
     for way, by, places in MEASURED:
         for place in places:

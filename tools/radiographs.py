@@ -16,7 +16,8 @@ import tlhelpers as tl  # first: it settles how OpenMP's threads wait
 # isort: split
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter, ImageOps
+from torch import nn
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
@@ -24,30 +25,36 @@ from tlhelpers.data.images import open_image
 from tlhelpers.data.named.chest_xray import patient_of
 from tlhelpers.data.splits import joined_groups
 from tlhelpers.files import atomic_write
+from tlhelpers.inspecting import block_ends
 from tlhelpers.progress import tqdm
 
 KEPT = Path(__file__).resolve().parents[1] / "runs" / "pneumonia"
-ARCH, SIDE = "efficientnet_lite0", 224
+ARCH = "efficientnet_lite0"
 VIEWS = 3  # augmented views of each training picture
 
 
 # --- how a radiograph may look ----------------------------------------------------------------------------------
 
 
-def plain(picture: Image.Image) -> Image.Image:
-    """The whole picture."""
-    return picture.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+def plain(picture: Image.Image, side: int) -> Image.Image:
+    """The whole picture, `side` pixels wide and high."""
+    return picture.resize((side, side), Image.Resampling.BICUBIC)
 
 
-def equalised(picture: Image.Image) -> Image.Image:
-    """The same after adaptive equalisation (CLAHE, Zuiderveld 1994): another exposure changes less."""
+def mirrored(picture: Image.Image, side: int) -> Image.Image:
+    """The heart on the other side."""
+    return ImageOps.mirror(plain(picture, side))
+
+
+def equalised(picture: Image.Image, side: int) -> Image.Image:
+    """The whole picture after adaptive equalisation (CLAHE, Zuiderveld 1994): another exposure changes less."""
     from skimage.exposure import equalize_adapthist
 
-    grey = np.asarray(plain(picture).convert("L"))
+    grey = np.asarray(plain(picture, side).convert("L"))
     return Image.fromarray((255 * equalize_adapthist(grey, clip_limit=0.02)).astype(np.uint8))
 
 
-def varied(picture: Image.Image) -> Image.Image:
+def varied(picture: Image.Image, side: int) -> Image.Image:
     """Another exposure, contrast and framing, drawn from torch's global generator."""
     u = (2 * torch.rand(7) - 1).tolist()
     small = functional.affine(
@@ -58,43 +65,45 @@ def varied(picture: Image.Image) -> Image.Image:
         shear=[0.0],
         interpolation=v2.InterpolationMode.BILINEAR,
     )
-    grey = np.asarray(plain(small), dtype=np.float32) / 255
+    grey = np.asarray(plain(small, side), dtype=np.float32) / 255
     grey = grey ** (1.6 ** u[4])
     middle = float(grey.mean())
     grey = (grey - middle) * 1.4 ** u[5] + middle + 0.08 * u[6]
     return Image.fromarray((255 * grey.clip(0, 1)).astype(np.uint8))
 
 
-def elsewhere(picture: Image.Image) -> Image.Image:
+def elsewhere(picture: Image.Image, side: int) -> Image.Image:
     """As another hospital might deliver it; of other kinds of change than `varied` makes.
 
     A steeper tone curve, film with dark margins left and right, a letter, a softer picture, stronger compression.
     """
-    grey = np.asarray(plain(picture).convert("L"), dtype=np.float32) / 255
+    grey = np.asarray(plain(picture, side).convert("L"), dtype=np.float32) / 255
+    unit = side / 224  # a letter is as large in a finer picture
     curve = 1 / (1 + np.exp(-7 * (grey - 0.4)))
-    inner = Image.fromarray((255 * curve).astype(np.uint8)).resize((round(0.82 * SIDE), SIDE))
-    film = Image.new("L", (SIDE, SIDE), 4)
-    film.paste(inner, ((SIDE - inner.width) // 2, 0))
-    ImageDraw.Draw(film).text((8, 12), "L", fill=255, font_size=24)
+    inner = Image.fromarray((255 * curve).astype(np.uint8)).resize((round(0.82 * side), side))
+    film = Image.new("L", (side, side), 4)
+    film.paste(inner, ((side - inner.width) // 2, 0))
+    ImageDraw.Draw(film).text((8 * unit, 12 * unit), "L", fill=255, font_size=24 * unit)
     store = io.BytesIO()
-    film.filter(ImageFilter.GaussianBlur(1.0)).save(store, format="JPEG", quality=35)
+    film.filter(ImageFilter.GaussianBlur(unit)).save(store, format="JPEG", quality=35)
     return Image.open(store)
 
 
-def lettered(picture: Image.Image) -> Image.Image:
+def lettered(picture: Image.Image, side: int) -> Image.Image:
     """With a letter in the upper right corner: the shortcut that is planted."""
-    film = plain(picture).convert("L")
-    ImageDraw.Draw(film).text((SIDE - 34, 10), "P", fill=255, font_size=26)
+    film, unit = plain(picture, side).convert("L"), side / 224
+    ImageDraw.Draw(film).text((side - 34 * unit, 10 * unit), "P", fill=255, font_size=26 * unit)
     return film
 
 
-Look = Callable[[Image.Image], Image.Image]
+Look = Callable[[Image.Image, int], Image.Image]
 PLACES: dict[str, Look] = {"here": plain, "elsewhere": elsewhere, "lettered": lettered}
 PREPARED: dict[str, Sequence[Look]] = {
     "plain": (plain,),
     "equalised": (equalised,),
     **{f"varied {n}": (varied,) for n in range(VIEWS)},
     **{f"varied, equalised {n}": (varied, equalised) for n in range(VIEWS)},
+    "mirrored": (mirrored,),
 }
 
 
@@ -105,14 +114,42 @@ class Films:
     paths: Sequence[Path]
     place: str
     prepared: str
+    side: int
 
     def __call__(self, index: int) -> Image.Image:  # noqa: D102
-        picture = PLACES[self.place](open_image(self.paths[index]).convert("L"))
+        picture = PLACES[self.place](open_image(self.paths[index]).convert("L"), self.side)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(1000 * index + list(PREPARED).index(self.prepared))
             for look in PREPARED[self.prepared]:
-                picture = look(picture)
+                picture = look(picture, self.side)
         return picture.convert("RGB")
+
+
+# --- how a frozen network is read -------------------------------------------------------------------------------
+
+
+def four_depths(model: nn.Module, split: tl.ImageSplit) -> torch.Tensor:
+    """What the last four blocks make of each picture: of every channel the mean and the largest value.
+
+    The mean over all positions thins out a small opacity; the largest value keeps it.
+    """
+    layers = dict(list(block_ends(model).items())[-4:])
+    maps = tl.activations(model, torch.stack([split[i][0] for i in range(len(split))]), layers).values()
+    return torch.cat([part for each in maps for part in (each.mean((2, 3)), each.amax((2, 3)))], dim=1)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How large the network sees a picture, in pixels, and what is kept of what it makes of it."""
+
+    side: int
+    read: Callable[[nn.Module, tl.ImageSplit], torch.Tensor]
+
+
+READINGS = {
+    "last": Reading(224, tl.compute_features),  # what the head is given
+    "depths": Reading(320, four_depths),
+}
 
 
 # --- the pictures, their patients and features ------------------------------------------------------------------
@@ -129,19 +166,20 @@ class Pool:
     trains: int  # how many are of `train`
     stamp: str  # of the files' contents
 
-    def features(self, place: str, prepared: str) -> np.ndarray:
+    def features(self, place: str, prepared: str, reading: str = "last") -> np.ndarray:
         """What the frozen backbone makes of each radiograph, float32 (pictures, numbers); computed once, then kept."""
-        kept = KEPT / f"{ARCH}_{place}_{prepared.replace(', ', '_').replace(' ', '_')}_{self.stamp}.npy"
+        name = f"{reading}_{place}_{prepared.replace(', ', '_').replace(' ', '_')}"
+        kept = KEPT / f"{ARCH}_{name}_{self.stamp}.npy"
         if not kept.exists():
-            model = tl.load_model(ARCH)
-            look = dataclasses.replace(model.card.preprocessing, size=SIDE, resize=SIDE).evaluation()
+            model, how = tl.load_model(ARCH), READINGS[reading]
+            look = dataclasses.replace(model.card.preprocessing, size=how.side, resize=how.side).evaluation()
             keys = [str(path) for path in self.paths]
-            films = Films(self.paths, place, prepared)
+            films = Films(self.paths, place, prepared, how.side)
             split = tl.ImageSplit(films, self.labels.tolist(), ("NORMAL", "PNEUMONIA"), keys=keys, name="radiographs")
             rows = np.array_split(np.arange(len(split)), max(len(split) // 256, 1))
             parts = [
-                tl.compute_features(model, split.select(some.tolist()).with_transform(look))
-                for some in tqdm(rows, desc=f"{place}, {prepared}")
+                how.read(model, split.select(some.tolist()).with_transform(look))
+                for some in tqdm(rows, desc=f"{reading}, {place}, {prepared}")
             ]
             KEPT.mkdir(parents=True, exist_ok=True)
             with atomic_write(kept) as file:
