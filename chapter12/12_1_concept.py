@@ -155,11 +155,14 @@ selectivity.describe().loc[["mean", "std", "max"]].round(2)
 # %% tags=["claim-early-edges"]
 oriented = selectivity["pre-trained"]
 by_chance = selectivity.drop(columns="pre-trained").mean().max()
-assert oriented.mean() > 2 * by_chance
 blobs = (oriented < 0.3).mean()
-assert blobs > 0.1
-print("Filters of the first layer are more than twice as oriented as random ones.")
-print("Not all of them are: more than a tenth hardly prefer a direction.")
+tl.conclude(
+    "Filters of the first layer are more than twice as oriented as random ones.",
+    oriented.mean() > 2 * by_chance,
+)
+tl.conclude(
+    "Not all of them are: more than a tenth hardly prefer a direction.", blobs > 0.1
+)
 
 # %% [markdown]
 # Look for those without a direction: many are spots of one colour. So for the first layer the phrase is right, if one
@@ -312,7 +315,7 @@ if QUICK:
     print("and in the last block it is not a tenth above that of random networks.")
 
 # %% [markdown]
-# **What "early layers learn edges, later layers learn objects" can and cannot be read off from.**
+# **From what can one read that "early layers learn edges, later layers objects", and from what not?**
 #
 # * It *can* be read off from the first layer's filters, where weights are pictures, and it holds when compared with
 #   random filters.
@@ -423,10 +426,12 @@ gain = added.mean()
 ).unstack(0).loc[list(maps)]
 
 # %% tags=["claim-hierarchy"]
-assert gain[NEAR, "layer4"] > 0.15
-assert gain[NEAR, "layer4"] > gain[NEAR, "stem"] + 0.1
-print("Near task: pre-training adds more than 15 points in the last block,")
-print("and at least 10 points more there than in the stem.")
+tl.conclude(
+    "Near task: pre-training adds more than 15 points in the last block,\n"
+    "and at least 10 points more there than in the stem.",
+    gain[NEAR, "layer4"] > 0.15,
+    gain[NEAR, "layer4"] > gain[NEAR, "stem"] + 0.1,
+)
 if QUICK:
     near = probed[probed["task"] == NEAR].groupby(["network", "layer"])["accuracy"].mean()
     assert near["pre-trained", "layer3"] > near["pre-trained", "stem"] + 0.1
@@ -511,10 +516,12 @@ tl.plots.panels(
 kept = similar[similar["compared"].str.startswith("before")].pivot(
     index="seed", columns="layer", values="cka"
 )
-assert (kept["stem"] > 0.9).all()
-assert (kept["stem"] > kept["layer4"] + 0.05).all()
-print("With every seed, the stem's features stay as they were (CKA above 0.9),")
-print("and those of the last block change more.")
+tl.conclude(
+    "With every seed, the stem's features stay as they were (CKA above 0.9),\n"
+    "and those of the last block change more.",
+    (kept["stem"] > 0.9).all(),
+    (kept["stem"] > kept["layer4"] + 0.05).all(),
+)
 
 # %% [markdown]
 # This is what the hierarchy lets expect, and a reason to freeze early layers or give them a smaller learning rate. It

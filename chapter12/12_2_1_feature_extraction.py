@@ -292,11 +292,13 @@ start_of, end_of = (drift[drift["batches"] == b] for b in (0, max(LOOKS)))
 assert (start_of["distance"] == 0).all()
 assert (start_of["answers changed"] == 0).all()
 assert (end_of["distance"] > 0.05).all()
-assert (end_of["answers changed"] > 0.25).all()
 change = start_of["accuracy"].mean() - end_of["accuracy"].mean()
-assert abs(change) < 0.5 * end_of["answers changed"].min()
-print("Without a step of learning more than a quarter of all answers have changed,")
-print("and the accuracy has changed by less than half as much.")
+tl.conclude(
+    "Without a step of learning more than a quarter of all answers have changed,\n"
+    "and the accuracy has changed by less than half as much.",
+    (end_of["answers changed"] > 0.25).all(),
+    abs(change) < 0.5 * end_of["answers changed"].min(),
+)
 
 # %% [markdown]
 # The first figure bends: the running means approach those of the new pictures and stay near them. The second shows what
@@ -447,9 +449,11 @@ print("With frozen layers the three ways keep the same state and move the same t
 
 # %%
 frozen_times = steps.loc[frozen_rows.index, "ratio"]
-assert frozen_times.between(0.6, 1.6).all(), frozen_times
-assert steps.loc["not frozen, the head's", "ratio"] > 1.2 * frozen_times.max()
-print("Their steps take about the same time. Without freezing a step takes longer.")
+tl.conclude(
+    "Their steps take about the same time. Without freezing a step takes longer.",
+    frozen_times.between(0.6, 1.6).all(),
+    steps.loc["not frozen, the head's", "ratio"] > 1.2 * frozen_times.max(),
+)
 
 # %% [markdown]
 # So the claim is wrong. Optimizers skip a parameter whose gradient is `None`, and create its state at the first step
@@ -651,11 +655,12 @@ for count in (1, 5, 20, 100):
     print(f"{count:4} epochs: the whole training is {gain:.1f} times as fast")
 
 # %% tags=["claim-features-once"]
-assert through / kept > 5
-assert 20 * through / (once + 20 * kept) > 3
-assert through / (once + kept) < 2, "with a single epoch there is little to gain"
-print(
-    "An epoch on kept features takes less than a fifth of the time; a single epoch gains next to nothing."
+tl.conclude(
+    "An epoch on kept features takes less than a fifth of the time; a single epoch gains\n"
+    "next to nothing.",
+    through / kept > 5,
+    20 * through / (once + 20 * kept) > 3,
+    through / (once + kept) < 2,
 )
 
 # %% [markdown]
@@ -696,9 +701,12 @@ pd.DataFrame(
 
 # %%
 accuracies = {name: right / len(val_labels) for name, right in scores.items()}
-assert min(accuracies.values()) > 1.5 / data.num_classes
-assert abs(accuracies["head trained by tl.fit"] - accuracies["logistic regression"]) < 0.15
-print("The two agree within fifteen points, and both are far from guessing.")
+apart = accuracies["head trained by tl.fit"] - accuracies["logistic regression"]
+tl.conclude(
+    "The two agree within fifteen points, and both are far from guessing.",
+    abs(apart) < 0.15,
+    min(accuracies.values()) > 1.5 / data.num_classes,
+)
 
 # %% [markdown]
 # The head's epoch was chosen on these same validation pictures, which flatters it a little. The regression needed no
@@ -712,9 +720,10 @@ result = tl.evaluate(model, final)
 print(repr(result))
 
 # %%
-assert result.accuracy > 1.5 / data.num_classes
-print(
-    "On pictures that nothing was chosen on: more than one and a half times as often right as guessing."
+tl.conclude(
+    "On pictures that nothing was chosen on: more than one and a half times as often right\n"
+    "as guessing.",
+    result.accuracy > 1.5 / data.num_classes,
 )
 
 # %% [markdown]

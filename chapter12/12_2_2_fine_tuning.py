@@ -191,9 +191,10 @@ assert moved.isdisjoint(frozen), "a frozen parameter moved"
 rates = run.history["lr"].tolist()
 assert [round(rate / rates[0], 6) for rate in rates] == [1, 1, 1, 0.1, 0.1, 0.1]
 chance = 1 / data.num_classes
-assert run.history.loc[run.kept_epoch, "val_accuracy"] > 1.5 * chance
-print(
-    "It learned, with a tenth of the learning rate from the fourth epoch on, and what was frozen stayed."
+tl.conclude(
+    "It learned, with a tenth of the learning rate from the fourth epoch on, and what was\n"
+    "frozen stayed.",
+    run.history.loc[run.kept_epoch, "val_accuracy"] > 1.5 * chance,
 )
 
 # %% [markdown]
@@ -353,10 +354,10 @@ rate_table.sort_index().round(3)
 on_validation = tuned.assign(score=tuned["val"].str[-1]).groupby("lr")["score"].mean()
 best_rate = float(on_validation.idxmax())
 tied_rates = sorted(rate_table.index[rate_table["tie"]])
-print(f"best on validation: {best_rate:g}")
-print("on the test part, best or not to be told from it:", *(f"{r:g}" for r in tied_rates))
 worse_rates = sorted(rate_table.index[~rate_table["tie"]])
-print("on the test part, worse:", *(f"{r:g}" for r in worse_rates))
+named = [", ".join(f"{r:g}" for r in some) for some in (tied_rates, worse_rates)]
+print(f"Best on validation: {best_rate:g}. On the test part:")
+print(f"the best, or not to be told from it: {named[0]}; worse: {named[1]}.")
 assert 1e-4 <= best_rate <= 1e-3
 assert {3e-3, 1e-2, 3e-2} <= set(worse_rates)
 assert 1e-5 in worse_rates
@@ -775,9 +776,10 @@ result = tl.evaluate(model, final)
 print(repr(result))
 
 # %%
-assert result.accuracy > 1.5 * chance
-print(
-    "On pictures that nothing was chosen on: more than one and a half times as often right as guessing."
+tl.conclude(
+    "On pictures that nothing was chosen on: more than one and a half times as often right\n"
+    "as guessing.",
+    result.accuracy > 1.5 * chance,
 )
 
 # %% [markdown]

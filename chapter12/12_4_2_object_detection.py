@@ -478,8 +478,10 @@ history = tl.train_detector(model, data.train, steps=STEPS, seed=SEED, **rates)
 tl.plots.losses(history, title="Training the detector")
 
 # %%
-assert history["loss"].tail(20).mean() < 0.8 * history["loss"].head(20).mean()
-print("The loss has fallen by more than a fifth.")
+tl.conclude(
+    "The loss has fallen by more than a fifth.",
+    history["loss"].tail(20).mean() < 0.8 * history["loss"].head(20).mean(),
+)
 
 # %% [markdown]
 # ## 7 The result
@@ -492,9 +494,11 @@ pd.Series(result).round(3)
 # %%
 nobody = tl.small_detector(len(data.classes), size=SIZE, seed=SEED)
 untrained = tl.mean_average_precision(*tl.detect(nobody, data.test))
-assert result["map_50"] > 0.1 > untrained["map_50"]
 assert result["map"] < result["map_50"]
-print("mAP 50 is above 0.1; with an untrained head it is below.")
+tl.conclude(
+    "mAP 50 is above 0.1; with an untrained head it is below.",
+    result["map_50"] > 0.1 > untrained["map_50"],
+)
 
 # %% [markdown]
 # This is one run with one seed. It shows that the detector has learned something; how much luck is in the number,
@@ -553,8 +557,10 @@ choices.rename_axis("least confidence").round(2)
 
 # %%
 assert choices["recall"].is_monotonic_decreasing
-assert choices["precision"].iloc[2] > choices["precision"].iloc[0]
-print("A higher threshold finds fewer objects, and more of what it finds is right.")
+tl.conclude(
+    "A higher threshold finds fewer objects, and more of what it finds is right.",
+    choices["precision"].iloc[2] > choices["precision"].iloc[0],
+)
 
 # %% [markdown]
 # That was checked for 0.1 and 0.3. Look at the number of boxes before you read the last row: where only a few boxes are

@@ -175,8 +175,7 @@ changed_its_mind = float((right != wrong).float().mean())
 print(f"{changed_its_mind:.0%} of {len(right)} pictures get another class")
 
 # %%
-assert changed_its_mind > 0.1
-print("More than a tenth of the pictures get another class.")
+tl.conclude("More than a tenth of the pictures get another class.", changed_its_mind > 0.1)
 
 # %% [markdown]
 # **Repair:** both transforms end with the weights' own `Normalize`, as above. Step 6 measures what the mistake does to a
@@ -420,10 +419,7 @@ pd.DataFrame(rows, index=pd.RangeIndex(1, 3, name="epoch")).round(3)
 differences = [
     abs(row["printed: the last batch"] - row["mean over all pictures"]) for row in rows
 ]
-assert max(differences) > 0.01, (
-    "here the last batch happened to be typical: try another seed"
-)
-print("The two numbers differ.")
+tl.conclude("The two numbers differ.", max(differences) > 0.01)
 
 # %% [markdown]
 # **Repair:** add up `loss * number of pictures` and divide by the number of pictures at the end.
@@ -507,9 +503,9 @@ print(f"a trained head on frozen features: {frozen_score}")
 print(f"guessing: {chance:.1%}")
 
 # %%
-assert frozen_score.accuracy > 1.5 * chance
-print(
-    "The head has learned: its accuracy is more than one and a half times that of guessing."
+tl.conclude(
+    "The head has learned: its accuracy is more than one and a half times that of guessing.",
+    frozen_score.accuracy > 1.5 * chance,
 )
 
 # %% [markdown]
@@ -621,7 +617,10 @@ print(f"balanced accuracy {result.balanced_accuracy:.1%}")
 result.per_class().round(2)
 
 # %%
-assert result.accuracy > 1.5 * chance
+tl.conclude(
+    "On the test part, too, it is more than one and a half times as often right.",
+    result.accuracy > 1.5 * chance,
+)
 assert result.confusion().to_numpy().sum() == len(final), "every picture is counted once"
 
 # %% tags=["nbval-ignore-output"]

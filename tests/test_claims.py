@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 
 import tlhelpers as tl
@@ -28,7 +29,7 @@ def test_every_claim_has_an_executed_cell_that_asserts(claim: Claim) -> None:
     assert printed, "the cell prints nothing that a table could quote"
     for cell in nbformat.read(CHAPTER / f"{notebook}.ipynb", as_version=4).cells:
         if f"claim-{claim.name}" in cell.metadata.get("tags", []):
-            assert "assert" in cell.source, "a cell that cannot fail tests nothing"
+            assert "assert" in cell.source or "tl.conclude(" in cell.source, "a cell that cannot fail tests nothing"
             assert "nbval-ignore-output" not in cell.metadata["tags"], "its output is not compared"
 
 
@@ -84,3 +85,13 @@ def test_a_claim_without_a_cell_is_refused(tmp_path: Path) -> None:
     assert table.iloc[0].tolist() == ["X.", "n", "It holds.", "holds"]
     with pytest.raises(tl.DataError, match=r"no cell in .* has the tag 'claim-y'"):
         table_of_claims((Claim("y", "Y.", "holds"),), tmp_path)
+
+
+def test_a_sentence_is_said_only_if_all_of_it_is_so(capsys: pytest.CaptureFixture[str]) -> None:
+    tl.conclude("It is larger.", np.bool_(True), 2 > 1)
+    tl.conclude("It is larger.", True, np.bool_(False))
+    assert capsys.readouterr().out == "It is larger.\nNot so here: It is larger.\n"
+    with pytest.raises(ValueError, match="rests on"):
+        tl.conclude("Just so.")
+    with pytest.raises(ValueError, match="ambiguous"):
+        tl.conclude("All of them.", np.array([True, False]))

@@ -161,6 +161,7 @@ def picture(alt: str | None) -> Any:
         (lambda b: b.cells[1].outputs.append(stream("stdout", "/home/ada/x")), "a path of one machine: '/home/ada/x'"),
         (lambda b: b.cells[1].outputs.append(stream("stdout", r"C:\Users\ada")), "a path of one machine"),
         (lambda b: b.cells[1].outputs.append(picture(None)), "picture without alternative text (image/png)"),
+        (lambda b: b.cells[1].outputs.append(stream("stdout", "Not so here: it fell.")), "Not so here: it fell."),
     ],
 )
 def test_a_planted_fault_is_found(pair: Path, change: Any, expected: str) -> None:

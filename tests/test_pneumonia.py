@@ -22,6 +22,8 @@ WAYS = {
     "frozen, varied": (("last", ("plain", "varied 0")),),
     "ensemble": (("last", ("plain", "varied 0")), ("last", ("equalised",))),
     "four depths, mirrored": (("depths", ("plain", "mirrored")),),
+    "last blocks": (("tuned", ("plain",)),),
+    "last blocks and four depths": (("tuned", ("plain",)), ("depths", ("plain", "mirrored"))),
 }
 
 
@@ -50,6 +52,7 @@ def tool(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     """The module, for small pictures and few ways, and with files of its own."""
     monkeypatch.syspath_prepend(str(ROOT / "tools"))
     import pneumonia
+    import radiograph_tuning
     import radiographs
 
     tl.use_profile("quick", precision="fp32", device="cpu")
@@ -58,9 +61,10 @@ def tool(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     monkeypatch.setattr(pneumonia, "TARGET", tmp_path / "pneumonia.json")
     small = {name: replace(reading, side=SIDE) for name, reading in radiographs.READINGS.items()}
     monkeypatch.setattr(radiographs, "READINGS", small)
-    head = WAYS["frozen, varied"][0]
-    statistics, threshold = pneumonia.Unlabelled(head, statistics=True), pneumonia.Unlabelled(head, threshold=True)
+    statistics = pneumonia.Unlabelled("frozen, varied", statistics=True)
+    threshold = pneumonia.Unlabelled("four depths, mirrored", threshold=True)
     monkeypatch.setattr(pneumonia, "OWN", {OWN: statistics, OWN_THRESHOLD: threshold})
+    monkeypatch.setattr(radiograph_tuning, "EPOCHS", 1)
     monkeypatch.setattr(radiographs, "KEPT", tmp_path / "kept")
     monkeypatch.setattr(pneumonia, "MEASURED", tuple(m for m in pneumonia.MEASURED if m[0] in (*WAYS, *OTHERS)))
     yield pneumonia
@@ -125,6 +129,27 @@ def test_the_valley_lies_between_two_hills_wherever_they_lie_and_however_many_ar
         well = rng.normal(-4, 1, 1000 - ill)
         at = tool.valley(np.concatenate([well, rng.normal(4, 1, ill)]) + moved)
         assert at == pytest.approx(moved, abs=0.5)
+
+
+def test_only_the_last_blocks_train_and_every_place_is_scored_without_the_training_pictures(
+    tool: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import radiograph_tuning
+
+    pool = tool.load(folder)
+    train, val, held = parts = tool.divided(pool, 0)
+    model = radiograph_tuning._tuned(pool, train, val, 0)
+    before = tl.load_model("efficientnet_lite0", classes=radiograph_tuning.CLASSES, seed=0)
+    moved = {name.rpartition(".")[0] for name in tl.changed(model, tl.snapshot(before))}
+    assert moved
+    assert all(name.startswith(("blocks.5", "blocks.6", "conv_head", "bn2", "classifier")) for name in moved)
+    odds = tool.tuned_odds(pool, parts, "patient", 0)
+    tests = np.arange(pool.trains, len(pool.labels))
+    for place, rows in (("here", np.concatenate([val, held, tests])), ("elsewhere", held)):
+        assert sorted(np.flatnonzero(~np.isnan(odds[place]))) == sorted(rows)
+    monkeypatch.setattr(radiograph_tuning, "_tuned", lambda *_: pytest.fail("trained again"))
+    again = tool.tuned_odds(pool, parts, "patient", 0)
+    assert np.array_equal(again["here"], odds["here"], equal_nan=True)
 
 
 def test_an_own_threshold_follows_scores_that_have_moved(tool: Any) -> None:

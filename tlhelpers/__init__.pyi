@@ -7,6 +7,7 @@ from .calibration import calibration_table as calibration_table
 from .calibration import fit_temperature as fit_temperature
 from .calibration import to_probabilities as to_probabilities
 from .checks.lab import Lab as Lab
+from .claims import conclude as conclude
 from .clinical import clinical_scores as clinical_scores
 from .clinical import patient_bootstrap as patient_bootstrap
 from .clinical import subgroup_table as subgroup_table

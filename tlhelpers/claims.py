@@ -17,7 +17,28 @@ from tlhelpers.errors import DataError
 from tlhelpers.results import measured
 from tlhelpers.standings import margin_of_mean
 
+NOT_SO = "Not so here: "  # what a sentence begins with that does not hold
+
 VERDICTS = ("holds", "holds when", "not shown", "does not hold")
+
+
+def conclude(sentence: str, *facts: object) -> None:
+    """Print a sentence if all that it rests on is so, and else that it is not so here.
+
+    What a notebook says was measured with the data and weights that come with the course; there the stored output tells
+    if it is no longer so. With other data, other weights or another device a sentence may turn out wrong, which is a
+    finding and no reason to stop.
+
+    Args:
+        sentence: what the prose goes on from.
+        facts: comparisons, each true or false; one at least.
+
+    Raises:
+        ValueError: if there is nothing that it rests on.
+    """
+    if not facts:
+        raise ValueError("a sentence needs something that it rests on")
+    print(sentence if all(bool(fact) for fact in facts) else f"{NOT_SO}{sentence}")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ divides the patients of `train` into training, validation and held-out ones (65,
 that is chosen (regularisation, temperature, threshold) is chosen on validation patients, but for the ways whose names
 say "own": they use the pictures that are judged, without their labels.
 
-The backbone stays frozen, so what it makes of each picture is computed once for all seeds, and kept in runs/pneumonia.
+Where the backbone stays frozen, what it makes of each picture is computed once for all seeds, and kept in
+runs/pneumonia. The last blocks are trained anew for every seed (minutes on two cores); their scores are kept there too.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import tlhelpers as tl  # first: it settles how OpenMP's threads wait
 # isort: split
 import numpy as np
 from grid import Cell, Grid, spread
+from radiograph_tuning import EPOCHS, LAST, LR, tuned_odds
 from radiographs import ARCH, PREPARED, READINGS, VIEWS, Pool, load
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
@@ -48,12 +50,14 @@ STRENGTHS = (3e-4, 1e-3, 3e-3, 1e-2)  # C of the logistic regression
 
 ALL_VARIED = tuple(name for name in PREPARED if name.startswith("varied ") and "equalised" not in name)
 ALL_BOTH = tuple(name for name in PREPARED if "varied" in name and "equalised" in name)
-# A member reads the network in one way, is trained on several preparations of each picture, and judges by the first.
+# A member reads the network in one way, is trained on several preparations of each picture, and judges by the first;
+# or it is the network whose last blocks were trained.
 Member = tuple[str, tuple[str, ...]]
 VARIED: Member = "last", ("plain", *ALL_VARIED)
 EQUALISED: Member = "last", ("equalised", *ALL_BOTH)
 DEEP: Member = "depths", ("plain", "mirrored", *ALL_VARIED)
-WAYS: dict[str, tuple[Member, ...]] = {  # the members' log-odds are averaged
+TUNED: Member = "tuned", ("plain",)
+WAYS: dict[str, tuple[Member, ...]] = {  # of several members the calibrated log-odds are averaged
     "frozen": (("last", ("plain",)),),
     "frozen, equalised": (("last", ("equalised",)),),
     "frozen, varied": (VARIED,),
@@ -62,7 +66,8 @@ WAYS: dict[str, tuple[Member, ...]] = {  # the members' log-odds are averaged
     "four depths": (("depths", ("plain",)),),
     "four depths, mirrored": (("depths", ("plain", "mirrored")),),
     "four depths, varied": (DEEP,),
-    "four depths, ensemble": (DEEP, EQUALISED),
+    "last blocks": (TUNED,),
+    "last blocks and four depths": (TUNED, DEEP),
 }
 
 
@@ -71,21 +76,23 @@ class Unlabelled:
     """What a place's own pictures, without labels, repair of a head that was trained elsewhere.
 
     Attributes:
-        member: the head.
+        way: the way of training.
         statistics: features are standardised by mean and deviation of the pictures that are judged.
         threshold: it lies between the two hills of the judged pictures' scores, and does not come from validation.
     """
 
-    member: Member
+    way: str
     statistics: bool = False
     threshold: bool = False
 
 
 OWN = {
-    "frozen, varied, own statistics": Unlabelled(VARIED, statistics=True),
-    "four depths, varied, own statistics": Unlabelled(DEEP, statistics=True),
-    "four depths, varied, own threshold": Unlabelled(DEEP, threshold=True),
-    "four depths, varied, own statistics and threshold": Unlabelled(DEEP, statistics=True, threshold=True),
+    "frozen, varied, own statistics": Unlabelled("frozen, varied", statistics=True),
+    "four depths, varied, own statistics": Unlabelled("four depths, varied", statistics=True),
+    "four depths, varied, own threshold": Unlabelled("four depths, varied", threshold=True),
+    "four depths, varied, both own": Unlabelled("four depths, varied", statistics=True, threshold=True),
+    "last blocks, own threshold": Unlabelled("last blocks", threshold=True),
+    "last blocks and four depths, own threshold": Unlabelled("last blocks and four depths", threshold=True),
 }
 Parts = tuple[np.ndarray, np.ndarray, np.ndarray]
 Head = Any  # a pipeline of scikit-learn: StandardScaler, LogisticRegression
@@ -130,17 +137,28 @@ def trained(pool: Pool, way: str, by: str, seed: int) -> Judge:
     if way == "letter planted":
         return misled(pool, parts)
     if way in OWN and OWN[way].statistics:
-        reading, prepared = OWN[way].member
-        _, regression = member(pool, OWN[way].member, by, seed)
+        ((reading, prepared),) = WAYS[OWN[way].way]
+        _, regression = member(pool, (reading, prepared), by, seed)
         return lambda place, rows: regression.decision_function(
             StandardScaler().fit_transform(pool.features(place, prepared[0], reading)[rows])
         )
-    chosen = (OWN[way].member,) if way in OWN else WAYS[way]
-    members = [(reading, prepared[0], member(pool, (reading, prepared), by, seed)) for reading, prepared in chosen]
+    members = [judge_of(pool, each, by, seed) for each in WAYS[OWN[way].way if way in OWN else way]]
+    if len(members) == 1:
+        return members[0]
+    temperatures = [fit_temperature(judge("here", val), y_val) for judge in members]
     return lambda place, rows: np.mean(
-        [judge.decision_function(pool.features(place, first, reading)[rows]) for reading, first, judge in members],
-        axis=0,
+        [judge(place, rows) / t for judge, t in zip(members, temperatures, strict=True)], axis=0
     )
+
+
+def judge_of(pool: Pool, how: Member, by: str, seed: int) -> Judge:
+    """One member, trained."""
+    reading, prepared = how
+    if reading == "tuned":
+        odds = tuned_odds(pool, divided(pool, seed, by), by, seed)
+        return lambda place, rows: odds[place][rows]
+    head = member(pool, how, by, seed)
+    return lambda place, rows: head.decision_function(pool.features(place, prepared[0], reading)[rows])
 
 
 @functools.lru_cache(maxsize=8)  # an ensemble takes the members that were trained before it
@@ -168,7 +186,7 @@ def misled(pool: Pool, parts: Parts) -> Judge:
 # What is measured: a way, how the pictures are divided, and where it is judged. `here` is the held-out fifth.
 FEW = "elsewhere, few ill"  # two of five, and not three of four
 ALL = ("here", "elsewhere", "test")
-MIXED = {"frozen, varied", "four depths, varied", *OWN}  # where it is measured what fewer ill do
+MIXED = {*OWN, *(own.way for own in OWN.values())}  # where it is measured what fewer ill do
 MEASURED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("always pneumonia", "patient", ("here", "test")),
     ("thumbnails", "patient", ("here", "test")),
@@ -267,6 +285,7 @@ def grid() -> Grid:
     """The results file."""
     sides = {name: reading.side for name, reading in READINGS.items()}
     settings = {"network": ARCH, "sides": sides, "views": VIEWS, "parts": [0.65, 0.15, 0.2]}
+    settings["tuned"] = {"blocks": LAST, "epochs": EPOCHS, "rate": LR}
     return Grid(TARGET, "python tools/pneumonia.py FOLDER", settings, ("way", "divided_by", "place", "seed"))
 
 
