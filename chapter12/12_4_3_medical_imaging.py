@@ -492,8 +492,13 @@ ill, well = (np.flatnonzero(labels["test"] == value) for value in (1, 0))
 rows = []
 for prevalence in (0.1, 0.2, 0.35, 0.6):
     for draw in range(100):
-        count = round(100 * prevalence)
-        chosen = np.r_[rng.choice(ill, count, False), rng.choice(well, 100 - count, False)]
+        counts = {1: round(100 * prevalence), 0: round(100 * (1 - prevalence))}
+        chosen = np.concatenate(
+            [  # a small test part is drawn from with replacement
+                rng.choice(some, counts[label], replace=len(some) < counts[label])
+                for label, some in ((1, ill), (0, well))
+            ]
+        )
         numbers = judged(score["test"][chosen], labels["test"][chosen], at)
         numbers["always 'normal': accuracy"] = 1 - prevalence
         rows += [
