@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 
 import tlhelpers as tl  # first: it settles how OpenMP's threads wait
@@ -12,7 +11,7 @@ import numpy as np
 import radiographs
 import torch
 from PIL import Image, ImageOps
-from radiographs import ARCH, READINGS, VIEWS, Films, Pool, varied
+from radiographs import ARCH, READINGS, VIEWS, Films, Pool, preprocessing, varied
 from torch import nn
 
 from tlhelpers.data.image_data import DataCard
@@ -74,16 +73,12 @@ def _tuned(pool: Pool, train: np.ndarray, val: np.ndarray, seed: int) -> nn.Modu
     return model
 
 
-def _look() -> tl.Preprocessing:
-    side = READINGS["last"].side
-    return dataclasses.replace(tl.load_model(ARCH).card.preprocessing, size=side, resize=side)
-
-
 class _Augmented:
     """A varied view, mirrored half of the time, as the network expects it."""
 
     def __init__(self) -> None:
-        self.side, self.look = READINGS["last"].side, _look().evaluation()
+        self.side = READINGS["last"].side
+        self.look = preprocessing(self.side).evaluation()
 
     def __call__(self, picture: Image.Image) -> torch.Tensor:
         view = varied(picture, self.side)
@@ -96,10 +91,11 @@ class _Augmented:
 def _split(pool: Pool, rows: np.ndarray, place: str = "here") -> tl.ImageSplit:
     """Some radiographs as a place delivers them, the whole picture, as the network expects it."""
     paths = [pool.paths[row] for row in rows]
-    films = Films(paths, place, "plain", READINGS["last"].side)
+    side = READINGS["last"].side
+    films = Films(paths, place, "plain", side)
     keys = [f"{place}/{path}" for path in paths]
     split = tl.ImageSplit(films, pool.labels[rows].tolist(), CLASSES, keys=keys, name="radiographs")
-    return split.with_transform(_look().evaluation())
+    return split.with_transform(preprocessing(side).evaluation())
 
 
 def _odds(model: nn.Module, split: tl.ImageSplit) -> np.ndarray:

@@ -152,6 +152,12 @@ READINGS = {
 }
 
 
+@functools.cache
+def preprocessing(side: int) -> tl.Preprocessing:
+    """The network's own, for the whole picture at this size."""
+    return dataclasses.replace(tl.load_model(ARCH).card.preprocessing, size=side, resize=side)
+
+
 # --- the pictures, their patients and features ------------------------------------------------------------------
 
 
@@ -172,7 +178,7 @@ class Pool:
         kept = KEPT / f"{ARCH}_{name}_{self.stamp}.npy"
         if not kept.exists():
             model, how = tl.load_model(ARCH), READINGS[reading]
-            look = dataclasses.replace(model.card.preprocessing, size=how.side, resize=how.side).evaluation()
+            look = preprocessing(how.side).evaluation()
             keys = [str(path) for path in self.paths]
             films = Films(self.paths, place, prepared, how.side)
             split = tl.ImageSplit(films, self.labels.tolist(), ("NORMAL", "PNEUMONIA"), keys=keys, name="radiographs")
