@@ -35,17 +35,17 @@ sync: .venv/.installed  ## make the labs out of their solutions, and each notebo
 	$(PY) tools/notebooks.py sync
 
 results: .venv/.installed  ## measure what is missing of what prose quotes: make results REAL=FOLDER (hours)
-	$(PY) tools/results.py $(if $(REAL),"$(REAL)")
-	$(PY) tools/transfer.py $(if $(REAL),"$(REAL)")
-	$(PY) tools/claims.py $(if $(REAL),"$(REAL)")
-	$(PY) tools/detection.py
-	$(PY) tools/language.py $(if $(REAL),$(foreach file,$(wildcard $(REAL)/hutto_ICWSM_2014.tar.gz),"$(file)"))
-	$(PY) tools/pneumonia.py $(if $(REAL),"$(REAL)/chest_xray")
-	$(PY) tools/readme.py
+	$(PY) experiments/folders.py $(if $(REAL),"$(REAL)")
+	$(PY) experiments/transfer.py $(if $(REAL),"$(REAL)")
+	$(PY) experiments/claims.py $(if $(REAL),"$(REAL)")
+	$(PY) experiments/detection.py
+	$(PY) experiments/language.py $(if $(REAL),$(foreach file,$(wildcard $(REAL)/hutto_ICWSM_2014.tar.gz),"$(file)"))
+	$(PY) experiments/pneumonia.py $(if $(REAL),"$(REAL)/chest_xray")
+	$(PY) tools/results_page.py
 
 bench: .venv/.installed  ## time the loop against its peers: pip install -e '.[bench]' first (hours)
-	$(PY) tools/benchmark.py
-	$(PY) tools/readme.py
+	$(PY) experiments/benchmark.py
+	$(PY) tools/results_page.py
 
 constraints: .venv/.installed  ## take the newest versions of all packages into constraints.txt
 	$(PY) -m uv pip compile --universal --python-version 3.10 --extra dev --extra bench --extra language --upgrade \

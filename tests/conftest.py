@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # tests share helper modules tha
 @pytest.fixture(autouse=True)
 def plain_profile(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No test sees the settings of the one before it, or of the reader's environment."""
-    from tlhelpers import profile
+    from tlhelpers import device as profile
 
     for name in ("TL_PROFILE", "TL_DEVICE", "TL_PRECISION"):
         monkeypatch.delenv(name, raising=False)

@@ -1,4 +1,4 @@
-"""Files that a reader's image folder may hold and that are no usable pictures, one of each kind."""
+"""Files that a reader's image folder may hold and that are no usable images, one of each kind."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ SUFFIXES = {".jpg", ".jpeg", ".png"}
 
 
 def noise(width: int = 48, height: int = 32, seed: int = 0) -> Image.Image:
-    """An RGB picture that no other seed gives, and that does not compress to nothing."""
+    """An RGB image that no other seed gives, and that does not compress to nothing."""
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
 def make_classes(root: Path, counts: dict[str, int], *, start: int = 0) -> Path:
-    """Write `counts[name]` PNG pictures, all different, into each folder root/name; gives back `root`."""
+    """Write `counts[name]` PNG images, all different, into each folder root/name; gives back `root`."""
     for name, count in counts.items():
         folder = root / name
         folder.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ def plant_junk(folder: Path) -> dict[str, str]:
 
     Beside the bad files, which all go into the first class folder (in name order; of `train`, if there is one), it
     plants what must be passed over without a word of blame: hidden files, __MACOSX, thumbnails, an empty class
-    folder, .ipynb_checkpoints with a good picture.
+    folder, .ipynb_checkpoints with a good image.
 
     Returns:
         For each bad file its path relative to `folder`, with forward slashes, and a word of the reason that must
@@ -104,4 +104,4 @@ def _plant_clutter(base: Path, target: Path) -> None:
     for name in (".ipynb_checkpoints", "__MACOSX"):
         (base / name).mkdir()
         noise(seed=77).save(base / name / "looks_good.png")
-    (base / "no_pictures").mkdir()
+    (base / "no_images").mkdir()

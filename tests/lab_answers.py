@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import tlhelpers as tl
+import tlcourse as tc
 
 Wrong = tuple[tuple[Any, ...], str]  # answers, and a part of the message
 
 
-def said(lab: tl.Lab, exercise: str, *answers: Any, **given: Any) -> tuple[str, str]:
+def said(lab: tc.Lab, exercise: str, *answers: Any, **given: Any) -> tuple[str, str]:
     """The state of an exercise after a check, and what was said."""
     lab.check(exercise, *answers, **given)
     outcome = lab.outcomes[exercise]
@@ -19,7 +19,7 @@ def said(lab: tl.Lab, exercise: str, *answers: Any, **given: Any) -> tuple[str, 
 
 def prove(name: str, exercise: str, right: tuple[Any, ...], wrongs: Sequence[Wrong], **given: Any) -> None:
     """Prove an exercise's check: four wrong answers or more, each with a message of its own."""
-    lab = tl.Lab(name)
+    lab = tc.Lab(name)
     state, text = said(lab, exercise, *right, **given)
     assert state == "right", text
     assert said(lab, exercise, *[...] * len(right), **given) == ("blank", "not started")

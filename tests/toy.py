@@ -10,7 +10,7 @@ from tlhelpers import DataCard, ImageData, ImageSplit
 CLASSES = ("red", "green")
 
 
-class ToyPictures:
+class ToyImages:
     """Noise with a tint; `start` keeps the parts apart."""
 
     def __init__(self, start: int, classes: int = 2) -> None:
@@ -25,7 +25,7 @@ class ToyPictures:
 def toy_split(count: int, name: str, start: int = 0, classes: tuple[str, ...] = CLASSES) -> ImageSplit:
     keys = [f"{name}/{i}.png" for i in range(count)]
     labels = [i % len(classes) for i in range(count)]
-    return ImageSplit(ToyPictures(start, len(classes)), labels, classes, keys=keys, name=name)
+    return ImageSplit(ToyImages(start, len(classes)), labels, classes, keys=keys, name=name)
 
 
 def toy_data(train: int = 20, val: int = 8, test: int = 8, classes: tuple[str, ...] = CLASSES) -> ImageData:

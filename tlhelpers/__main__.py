@@ -7,13 +7,14 @@ import json
 import os
 import sys
 import time
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlhelpers.errors import TLError, TrainingError
 
 if TYPE_CHECKING:
-    from tlhelpers.data.image_data import ImageData
+    from tlhelpers.data.dataset import ImageData
     from tlhelpers.training import Run
 
 WEIGHTS_FILE = "model.safetensors"
@@ -53,40 +54,32 @@ def _parser() -> argparse.ArgumentParser:
     arch = os.environ.get("TL_ARCH") or "efficientnet_lite0"
     train.add_argument("--arch", default=arch, help="architecture")
     train.add_argument("--out", type=Path, help="folder to keep weights, history and report in")
-    train.add_argument("--epochs", type=int, default=10, help="passes over the training pictures")
+    train.add_argument("--epochs", type=int, default=10, help="passes over the training images")
     train.add_argument("--lr", type=float, default=3e-3, help="learning rate of the head")
     train.add_argument("--unfreeze", type=int, default=0, metavar="N", help="blocks to train besides the head")
     train.add_argument("--factor", type=float, default=0.1, help="learning rate of each earlier block, relative")
-    train.add_argument("--size", type=int, help="side of the pictures in pixels (None: the weights' own)")
-    train.add_argument("--batch-size", type=int, default=32, help="pictures in a step")
+    train.add_argument("--size", type=int, help="side of the images in pixels (None: the weights' own)")
+    train.add_argument("--batch-size", type=int, default=32, help="images in a step")
     train.add_argument(
         "--weights", choices=("embedded", "imagenet", "none"), help="where to start from (None: pre-trained)"
     )
-    train.add_argument("--no-augment", action="store_true", help="show every training picture as it is")
+    train.add_argument("--no-augment", action="store_true", help="show every training image as it is")
     train.add_argument("--keep", choices=("best", "last"), default="best", help="epoch whose weights are kept")
     train.add_argument("--seed", type=int, default=0, help="first seed of training")
     train.add_argument("--seeds", type=int, default=1, metavar="N", help="repeat with N seeds and give the spread")
     train.add_argument("--split-seed", type=int, default=0, help="seed of the division into parts, where there is one")
     train.add_argument("--group", metavar="PATTERN", help="regular expression for the patient or the like in a path")
     train.add_argument("--on-bad", choices=("skip", "refuse"), default="skip", help="what to do about bad files")
-    train.add_argument("--workers", type=int, default=0, help="processes that read pictures")
+    train.add_argument("--workers", type=int, default=0, help="processes that read images")
 
-    predict = commands.add_parser("predict", help="say what a trained network sees in pictures")
+    predict = commands.add_parser("predict", help="say what a trained network sees in images")
     predict.set_defaults(command=_predict)
     predict.add_argument("run", type=Path, help="folder that `train --out` wrote, or a .safetensors file")
     predict.add_argument("images", nargs="+", type=Path, help="image files")
-    predict.add_argument("--top", type=int, default=3, help="classes to name for each picture")
+    predict.add_argument("--top", type=int, default=3, help="classes to name for each image")
 
-    check = commands.add_parser(
-        "check",
-        help="run a lab, or a folder of submissions, and say which exercises are right",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    check.set_defaults(command=_check)
-    check.add_argument("path", type=Path, help="a lab's notebook, or a folder of them; their code is run")
-    check.add_argument("--csv", type=Path, default=Path("checks.csv"), help="for a folder: where the table goes")
-    check.add_argument("--seconds", type=float, default=600, help="limit for each notebook")
-    check.add_argument("--gigabytes", type=float, default=4.0, help="limit of memory for each notebook")
+    for command in entry_points(group="tlhelpers.commands"):  # what other packages add, such as the course's `check`
+        command.load()(commands)
     return parser
 
 
@@ -102,7 +95,7 @@ def _train(options: argparse.Namespace) -> int:
     if options.out is not None:
         _claim(options.out)
     data = _load(options)
-    print(data, tl.profile.current(), sep="\n")
+    print(data, tl.current_profile(), sep="\n")
     results = []
     for seed in range(options.seed, options.seed + options.seeds):
         run, result = _train_once(data, options, seed)
@@ -117,24 +110,11 @@ def _train(options: argparse.Namespace) -> int:
     if options.seeds > 1:
         print(_spread(results))
         if options.out is not None:
-            used = tl.profile.current()
+            used = tl.current_profile()
             settings = {"profile": used.name, "device": used.device.type, "precision": used.precision}
             content = {"data": data.name, "settings": settings, "cores": os.cpu_count(), "seeds": results}
             _write_json(options.out / "seeds.json", content)
     return 0
-
-
-def _check(options: argparse.Namespace) -> int:
-    from tlhelpers.checks.submissions import check_folder, check_notebook
-
-    limits = {"limit_seconds": options.seconds, "limit_gigabytes": options.gigabytes}
-    if options.path.is_dir():
-        check_folder(options.path, options.csv, **limits)
-        print(f"written to {options.csv}")
-        return 0
-    found = check_notebook(options.path, **limits)
-    print(found)
-    return 1 if found.trouble or not found.outcomes else 0
 
 
 def _load(options: argparse.Namespace) -> ImageData:
@@ -176,7 +156,7 @@ def _train_once(data: ImageData, options: argparse.Namespace, seed: int) -> tupl
         "epochs": len(run.history),
         "kept_epoch": run.kept_epoch,
         "seconds": round(seconds, 1),
-        "val_pictures": len(data.val),
+        "val_images": len(data.val),
         "val_accuracy": float(run.history["val_accuracy"][run.kept_epoch]),
         "val_accuracy_last": float(last["val_accuracy"]),
     }
@@ -184,23 +164,23 @@ def _train_once(data: ImageData, options: argparse.Namespace, seed: int) -> tupl
         test = tl.evaluate(model, data.test, workers=options.workers)
         low, high = test.interval
         scores = {"test_accuracy": test.accuracy, "test_low": low, "test_high": high}
-        result |= {**scores, "test_balanced_accuracy": test.balanced_accuracy, "test_pictures": len(data.test)}
+        result |= {**scores, "test_balanced_accuracy": test.balanced_accuracy, "test_images": len(data.test)}
     return run, result
 
 
 def _sentence(result: dict[str, Any]) -> str:
     text = (
         f"validation {result['val_accuracy']:.1%} at epoch {result['kept_epoch']}, "
-        f"{result['val_accuracy_last']:.1%} at the last ({result['val_pictures']} pictures)"
+        f"{result['val_accuracy_last']:.1%} at the last ({result['val_images']} images)"
     )
     if "test_accuracy" in result:
         text += (
             f"; test {result['test_accuracy']:.1%} (95 % interval {result['test_low']:.1%} to "
             f"{result['test_high']:.1%}), balanced {result['test_balanced_accuracy']:.1%} "
-            f"({result['test_pictures']} pictures)"
+            f"({result['test_images']} images)"
         )
     else:
-        text += "; no test part, and a best epoch chosen on validation flatters: the last epoch is the honest number"
+        text += "; no test set, and a best epoch chosen on validation flatters: the last epoch is the honest number"
     return f"{text}; {result['seconds']:.0f} s"
 
 

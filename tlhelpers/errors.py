@@ -33,4 +33,4 @@ class CheckpointError(TLError, RuntimeError):
 
 
 class ReportError(TLError, RuntimeError):
-    """A report cannot be written as asked, or the test part would be looked at again without a reason."""
+    """A report cannot be written as asked, or the test set would be looked at again without a reason."""

@@ -1,4 +1,4 @@
-"""Scoring and using a trained network: `evaluate` a part of a data set, `predict` single pictures."""
+"""Scoring and using a trained network: `evaluate` a part of a data set, `predict` single images."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from torch import nn
 
-from tlhelpers import profile
-from tlhelpers.data.image_data import ImageSplit
+from tlhelpers.batch_sources import scoring_batches
+from tlhelpers.data.dataset import ImageSplit
+from tlhelpers.device import current_profile
 from tlhelpers.errors import TrainingError
-from tlhelpers.inputs import scoring_batches
 from tlhelpers.loop import compute_logits, place
 from tlhelpers.metrics import Evaluation
 from tlhelpers.models.cards import get_card
@@ -27,15 +27,15 @@ def evaluate(model: nn.Module, split: ImageSplit, *, batch_size: int = 64, worke
     Args:
         model: a classifier as wide as the split has classes; each module's mode is given back as it was.
         split: with a transform it is used as it is; without one, the preprocessing of the model's card is.
-        batch_size: pictures at a time.
-        workers: processes that read pictures, where these do not fit into memory; None: a few.
+        batch_size: images at a time.
+        workers: processes that read images, where these do not fit into memory; None: a few.
 
     Raises:
         TrainingError: if the network has another number of outputs than the split has classes.
         DataError: if outputs are not finite.
     """
     check_fits(model, split)
-    settings = profile.current()
+    settings = current_profile()
     place(model, settings.device)
     bar = tqdm(scoring_batches(model, split, batch_size, workers), desc=f"evaluate {split.name}", leave=False, delay=1)
     logits, _ = compute_logits(model, bar, precision=settings.dtype)
@@ -45,12 +45,12 @@ def evaluate(model: nn.Module, split: ImageSplit, *, batch_size: int = 64, worke
 def predict(
     model: nn.Module, images: str | Path | Image.Image | Sequence[str | Path | Image.Image], *, top: int = 3
 ) -> pd.DataFrame:
-    """What a network sees in pictures: the `top` classes of each, the most probable first.
+    """What a network sees in images: the `top` classes of each, the most probable first.
 
     Args:
         model: a network with a card, which names the classes and the preprocessing.
         images: a file, a PIL image, or a list of them.
-        top: rows for each picture.
+        top: rows for each image.
 
     Returns:
         columns image, rank (from 1), class, probability (softmax of the logits: confidence as the network sees it).
@@ -62,15 +62,15 @@ def predict(
 
     many = [images] if isinstance(images, str | Path | Image.Image) else list(images)
     card = get_card(model)
-    settings = profile.current()
+    settings = current_profile()
     place(model, settings.device)
     transform = card.preprocessing.evaluation()
     names = card.classes or tuple(f"class {i}" for i in range(get_head(model).out_features))
     rows = []
     for number, image in enumerate(many):
-        picture = image.convert("RGB") if isinstance(image, Image.Image) else open_image(image)
+        rgb = image.convert("RGB") if isinstance(image, Image.Image) else open_image(image)
         label = f"image {number + 1}" if isinstance(image, Image.Image) else str(image)
-        batch = [(transform(picture).unsqueeze(0), torch.zeros(1, dtype=torch.long))]
+        batch = [(transform(rgb).unsqueeze(0), torch.zeros(1, dtype=torch.long))]
         logits, _ = compute_logits(model, batch, precision=settings.dtype)
         best = logits[0].softmax(dim=0).topk(min(top, len(names)))
         pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)

@@ -68,7 +68,7 @@ def train_epoch(
     """One pass over the training batches; a `scheduler` that is given here steps after each of them.
 
     Returns:
-        loss and accuracy of the epoch: means over pictures, so that a short last batch counts for what it has.
+        loss and accuracy of the epoch: means over images, so that a short last batch counts for what it has.
         They are summed on the device and read once; reading them every step would make a GPU wait for it.
 
     Raises:
@@ -122,7 +122,7 @@ def _move(optimizer: Optimizer, scaler: torch.amp.GradScaler | None, clip: float
 def compute_logits(
     model: nn.Module, batches: Batches, *, precision: torch.dtype = torch.float32
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits (pictures, classes), float32, and labels (pictures,), both on the CPU; every mode is given back."""
+    """Logits (images, classes), float32, and labels (images,), both on the CPU; every mode is given back."""
     device = device_of(model)
     logits, labels = [], []
     with evaluation_mode(model), torch.inference_mode(), autocast(device, precision):
@@ -147,7 +147,7 @@ def check_finite(losses: Sequence[torch.Tensor], where: str = "step {} of the ep
         raise TrainingError(
             f"the loss is no longer finite ({place}), so training stopped; the weights of the best finished epoch, "
             "if there is one, are in the model. Usual causes: a learning rate that is too large (try a tenth), or "
-            "pictures without normalisation."
+            "images without normalisation."
         )
 
 
@@ -167,7 +167,7 @@ def place(model: nn.Module, device: torch.device) -> None:
 
 
 def on_device(images: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """To the device; pictures and maps in the memory order in which convolutions are fastest."""
+    """To the device; images and maps in the memory order in which convolutions are fastest."""
     if images.ndim != 4 or device.type == "mps":
         return images.to(device, non_blocking=True)
     return images.to(device, non_blocking=True, memory_format=torch.channels_last)

@@ -15,7 +15,7 @@ from tlhelpers.errors import DataError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from tlhelpers.data.image_data import ImageSplit
+    from tlhelpers.data.dataset import ImageSplit
 
 
 def wilson_interval(correct: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -31,12 +31,12 @@ def wilson_interval(correct: int, count: int, confidence: float = 0.95) -> tuple
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a network says about each picture of a part, and what follows from that.
+    """What a network says about each image of a part, and what follows from that.
 
     Attributes:
-        split: the pictures, in the order of the rows below.
+        split: the images, in the order of the rows below.
         classes: class names.
-        logits: (pictures, classes), float32 on the CPU.
+        logits: (images, classes), float32 on the CPU.
     """
 
     split: ImageSplit
@@ -47,38 +47,38 @@ class Evaluation:
         if not torch.isfinite(self.logits).all():
             bad = int((~torch.isfinite(self.logits)).any(dim=1).sum())
             raise DataError(
-                f"the network's outputs for {bad} of {len(self.logits)} pictures of '{self.split.name}' are "
+                f"the network's outputs for {bad} of {len(self.logits)} images of '{self.split.name}' are "
                 "not finite, so they cannot be scored; its weights are damaged, or training diverged"
             )
 
     @property
     def labels(self) -> torch.Tensor:
-        """True labels, (pictures,) int64."""
+        """True labels, (images,) int64."""
         return self.split.labels
 
     @functools.cached_property
     def probabilities(self) -> torch.Tensor:
-        """Softmax of the logits, (pictures, classes). Confidence as the network sees it; seldom calibrated."""
+        """Softmax of the logits, (images, classes). Confidence as the network sees it; seldom calibrated."""
         return self.logits.softmax(dim=1)
 
     @property
     def predictions(self) -> torch.Tensor:
-        """The class with the largest logit, (pictures,) int64."""
+        """The class with the largest logit, (images,) int64."""
         return self.logits.argmax(dim=1)
 
     @property
     def correct(self) -> int:
-        """How many pictures are classified rightly."""
+        """How many images are classified rightly."""
         return int((self.predictions == self.labels).sum())
 
     @property
     def accuracy(self) -> float:
-        """Fraction of pictures classified rightly."""
+        """Fraction of images classified rightly."""
         return self.correct / len(self.labels)
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % interval of the accuracy for pictures like these (Wilson); says nothing about other training seeds."""
+        """95 % interval of the accuracy for images like these (Wilson); says nothing about other training seeds."""
         return wilson_interval(self.correct, len(self.labels))
 
     @property
@@ -95,7 +95,7 @@ class Evaluation:
         return float(functional.cross_entropy(self.logits, self.labels))
 
     def confusion(self) -> pd.DataFrame:
-        """Counts of pictures: rows are the true classes, columns the predicted ones."""
+        """Counts of images: rows are the true classes, columns the predicted ones."""
         from torchmetrics.functional.classification import multiclass_confusion_matrix
 
         counts = multiclass_confusion_matrix(self.predictions, self.labels, len(self.classes))
@@ -103,13 +103,13 @@ class Evaluation:
         return table.rename_axis(index="true", columns="predicted")
 
     def per_class(self) -> pd.DataFrame:
-        """For each class: pictures, precision (share of those called so that are) and recall (share that is found)."""
+        """For each class: images, precision (share of those called so that are) and recall (share that is found)."""
         table = self.confusion()
         found = pd.Series(table.to_numpy().diagonal(), index=table.index)
         called = table.sum(axis=0)
         return pd.DataFrame(
             {
-                "pictures": table.sum(axis=1),
+                "images": table.sum(axis=1),
                 "precision": found / called.where(called > 0),
                 "recall": found / table.sum(axis=1),
             }
@@ -143,13 +143,13 @@ class Evaluation:
         return plots.confusion(self.confusion(), title=f"Confusion matrix, {self.split.name}: {self}")
 
     def show_worst(self, count: int = 8) -> Figure:
-        """The pictures of `worst`, each with its true and predicted class."""
+        """The images of `worst`, each with its true and predicted class."""
         from tlhelpers import plots
 
         table = self.worst(count)
         titles = [f"{row.true}\ncalled {row.predicted} ({row.confidence:.0%})" for row in table.itertuples()]
-        pictures = [self.split.picture(i) for i in table["index"]]
-        return plots.pictures(pictures, titles, title=f"Most certain mistakes, {self.split.name}")
+        images = [self.split.image(i) for i in table["index"]]
+        return plots.image_grid(images, titles, title=f"Most certain mistakes, {self.split.name}")
 
     def __str__(self) -> str:
         low, high = self.interval

@@ -20,12 +20,13 @@ from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler,
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from tlhelpers import distributed, profile
+from tlhelpers import distributed
+from tlhelpers.batch_sources import Augment, Inputs, Wish, prepare
 from tlhelpers.checkpoints import Checkpoints, Progress, State
-from tlhelpers.data.image_data import ImageData
+from tlhelpers.data.dataset import ImageData
+from tlhelpers.device import current_profile
 from tlhelpers.errors import TLError, TrainingError
 from tlhelpers.evaluation import check_fits
-from tlhelpers.inputs import Augment, Inputs, Wish, prepare
 from tlhelpers.loop import Batches, Step, check_finite, compute_logits, device_of, place, train_epoch
 from tlhelpers.models.freezing import param_groups
 from tlhelpers.models.modes import evaluation_mode
@@ -42,7 +43,7 @@ class Run:
     Attributes:
         model: the trained network, in evaluation mode, with the weights of `kept_epoch`.
         history: one row for each finished epoch (index from 1); columns train_loss, train_accuracy (measured on
-            the way, on augmented pictures, while the weights move), val_loss, val_accuracy, lr (the head's), seconds.
+            the way, on augmented images, while the weights move), val_loss, val_accuracy, lr (the head's), seconds.
         best_epoch: the epoch with the highest validation accuracy, the lower loss deciding ties.
         kept_epoch: the epoch whose weights the model has: `best_epoch`, or the last one with `keep="last"`.
         stopped: why training ended early; empty if it did not.
@@ -97,7 +98,7 @@ def fit(
 ) -> Run:
     """Train what is trainable of `model` on `data.train`; validate on `data.val` after each epoch.
 
-    Runs on the profile's device and in its precision. The test part is not touched. Ctrl-C ends training early
+    Runs on the profile's device and in its precision. The test set is not touched. Ctrl-C ends training early
     and keeps what was reached. What is frozen below the lowest trainable parameter runs once and not in every epoch,
     wherever that gives the same result; `Run.notes` says what was done. Under `torchrun` the processes share each
     batch between them, and process 0 writes.
@@ -107,12 +108,12 @@ def fit(
         data: from `load_data`; or batches that you make yourself, {"train": ..., "val": ...}, each a `DataLoader` or
             another sized iterable of (images, labels). `augment`, `views`, `batch_size`, `cache` and `workers` are
             then not used. What has a method `set_epoch` is told the number of each epoch, from 1, before it begins.
-        epochs: passes over the training part.
+        epochs: passes over the training set.
         lr: learning rate, or one for each trainable block by name ({"layer4": 1e-4, "head": 1e-3}).
-        batch_size: pictures in a step.
+        batch_size: images in a step.
         augment: True for random crops and mirroring, False for none, or a transform of your own from an RGB PIL image
-            to a normalised tensor (3, size, size), which is called for every picture in every epoch.
-        views: how many augmented views of each picture a frozen part runs over, once; they come in turn. None makes a
+            to a normalised tensor (3, size, size), which is called for every image in every epoch.
+        views: how many augmented views of each image a frozen part runs over, once; they come in turn. None makes a
             new view in every epoch. Without a frozen part it has no effect.
         optimizer: makes the optimizer from parameter groups: AdamW, or for example
             `functools.partial(torch.optim.SGD, momentum=0.9)`.
@@ -126,8 +127,8 @@ def fit(
         seed: of shuffling, augmentation and dropout. The same seed gives the same weights on the same machine
             (a GPU's own libraries may still differ in the last digits). The global generators are left as they were.
         cache: False runs the whole network in every step. A folder keeps activations there for later runs, under a
-            key over pictures, weights and all else that decides them.
-        workers: processes that read pictures which are not kept in memory; None: a few, or none for your own transform.
+            key over images, weights and all else that decides them.
+        workers: processes that read images which are not kept in memory; None: a few, or none for your own transform.
         checkpoint: a folder, made if need be, that after every epoch holds all that is needed to go on, and the best
             weights as `best.safetensors`.
         resume: go on from `checkpoint`, or begin if it has nothing yet. At the end the weights are those that a run
@@ -136,7 +137,7 @@ def fit(
     Raises:
         CheckpointError: if what `checkpoint` holds is damaged, belongs to other settings or is in use, or cannot be
             written.
-        DataError: naming a picture that can no longer be read.
+        DataError: naming an image that can no longer be read.
         TrainingError: if nothing is trainable, the head does not fit, the loss stops being finite, or memory runs out.
     """
     if keep not in ("best", "last"):
@@ -144,7 +145,7 @@ def fit(
     if resume and checkpoint is None:
         raise TrainingError("resume=True needs checkpoint=, the folder to go on from")
     _check_epochs(epochs, patience)
-    settings = profile.current()
+    settings = current_profile()
     device = distributed.start(settings.device)
     if isinstance(data, ImageData):
         check_fits(model, data.train)
@@ -275,7 +276,7 @@ def _run(
     with contextlib.ExitStack() as until_the_end:
         if checkpoints is not None:
             until_the_end.enter_context(checkpoints)
-            settings = {"epochs": epochs, "batches": steps, "pictures": parts.inputs.seen, "keep": keep}
+            settings = {"epochs": epochs, "batches": steps, "images": parts.inputs.seen, "keep": keep}
             so_far = checkpoints.begin(state, settings)
         done = len(so_far.rows) * steps
         bar = until_the_end.enter_context(tqdm(total=epochs * steps, initial=done, desc="train", unit="batch"))
@@ -347,13 +348,13 @@ def _explained(error: Exception, batch_size: int | None) -> Exception:
     """The error itself, or a sentence for the reader where it is known what it means."""
     if "DataLoader worker" in str(error):  # raised wherever this process happens to be
         return TrainingError(
-            "one of the processes that read pictures ended without a word, as one does that is killed because memory "
+            "one of the processes that read images ended without a word, as one does that is killed because memory "
             "ran out. Take workers=0, or fewer"
         )
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error):
         smaller = max((batch_size or 2) // 2, 1)
         return TrainingError(
-            f"memory ran out with {batch_size} pictures in a batch. Try batch_size={smaller}, or "
+            f"memory ran out with {batch_size} images in a batch. Try batch_size={smaller}, or "
             "step=tl.Step(pieces=2), which runs each batch in two halves; or load the model with a smaller size=, or "
             "freeze more of it."
         )

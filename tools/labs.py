@@ -1,4 +1,4 @@
-"""Make the labs out of their solutions: `solutions/NAME.py` is the source, `labs/NAME.py` is made from it.
+"""Make the labs out of their solutions: `labs/source/NAME.py` is made from `solutions/source/NAME.py`.
 
     python tools/labs.py            write every lab's .py file; then `make sync` executes it
     python tools/labs.py --check    only say which are not in step
@@ -34,8 +34,8 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing")
     options = parser.parse_args()
     stale = []
-    for source in sorted((ROOT / "solutions").glob("*.py")):
-        target, text = ROOT / "labs" / source.name, lab_of(source.read_text(encoding="utf8"), source.name)
+    for source in sorted((ROOT / "solutions" / "source").glob("*.py")):
+        target, text = ROOT / "labs" / "source" / source.name, lab_of(source.read_text(encoding="utf8"), source.name)
         if not target.exists() or target.read_text(encoding="utf8") != text:
             stale.append(target.name)
             if not options.check:

@@ -1,4 +1,4 @@
-"""Notebook pairs: `name.py` (py:percent, the source) and `name.ipynb` (generated, with outputs).
+"""Notebook pairs: `source/NAME.py` (py:percent, what authors edit) and `NAME.ipynb` (made from it, with outputs).
 
     python tools/notebooks.py sync [PATTERN]    execute the sources and write the notebooks
     python tools/notebooks.py prose [PATTERN]   take over changed prose, where no code has changed, without executing
@@ -27,11 +27,11 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-from tlhelpers.claims import NOT_SO
+from tlcourse.measurements.claims import NOT_SO
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("chapter12", "labs", "solutions")
-TIMES = ROOT / "chapter12" / "results" / "run_times.json"
+TIMES = ROOT / "tlcourse" / "measurements" / "data" / "run_times.json"
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 CELL_LIMIT = 600  # seconds; one cell that takes longer is stuck
 # Paths of whoever ran the notebook: /home/ada, /Users/ada, C:\Users\ada, temporary folders, pip's folders.
@@ -61,13 +61,28 @@ def main() -> int:
 
 def sources(root: Path = ROOT) -> list[Path]:
     """The py:percent source of every notebook of the course."""
-    return sorted(path for folder in FOLDERS for path in (root / folder).glob("*.py"))
+    return sorted(path for folder in FOLDERS for path in (root / folder / "source").glob("*.py"))
+
+
+def notebook_of(source: Path) -> Path:
+    """The notebook that is made from a source: in the folder above it."""
+    return source.parent.parent / f"{source.stem}.ipynb"
+
+
+def source_of(notebook: Path) -> Path:
+    """The source that a notebook is made from."""
+    return notebook.parent / "source" / f"{notebook.stem}.py"
+
+
+def name_of(source: Path) -> str:
+    """The notebook's path without its ending, as the table of run times has it."""
+    return notebook_of(source).relative_to(ROOT).with_suffix("").as_posix()
 
 
 def orphans(root: Path = ROOT) -> list[Path]:
     """Notebooks without a source."""
     books = [path for folder in FOLDERS for path in (root / folder).glob("*.ipynb")]
-    return sorted(path for path in books if not path.with_suffix(".py").exists())
+    return sorted(path for path in books if not source_of(path).exists())
 
 
 def build(source: Path) -> Any:
@@ -82,7 +97,7 @@ def build(source: Path) -> Any:
 
 def take_over_prose(source: Path) -> bool:
     """Bring a notebook's prose up to its source and keep all outputs; False if code differs, which must be executed."""
-    new, old = build(source), nbformat.read(source.with_suffix(".ipynb"), as_version=4)
+    new, old = build(source), nbformat.read(notebook_of(source), as_version=4)
     kept = [cell for cell in old.cells if cell.cell_type == "code"]
     fresh = [cell for cell in new.cells if cell.cell_type == "code"]
     if [(c.source, c.metadata) for c in fresh] != [(c.source, c.metadata) for c in kept]:
@@ -90,7 +105,7 @@ def take_over_prose(source: Path) -> bool:
     for target, origin in zip(fresh, kept, strict=True):
         target["outputs"], target["execution_count"] = origin.outputs, origin.execution_count
     new.metadata = old.metadata
-    nbformat.write(new, source.with_suffix(".ipynb"))
+    nbformat.write(new, notebook_of(source))
     return True
 
 
@@ -125,9 +140,9 @@ def _execute_all(chosen: list[Path], *, write: bool) -> int:
     times = json.loads(TIMES.read_text(encoding="utf8")) if TIMES.exists() else {}
     failed = 0
     for source in chosen:
-        name = source.relative_to(ROOT).with_suffix("").as_posix()
+        name = name_of(source)
         try:
-            book, seconds = execute(build(source), source.parent)
+            book, seconds = execute(build(source), source.parent.parent)
         except CellExecutionError as error:
             print(f"✗ {name}\n{error}")
             failed += 1
@@ -139,7 +154,7 @@ def _execute_all(chosen: list[Path], *, write: bool) -> int:
             failed += 1
             continue
         if write:
-            nbformat.write(book, source.with_suffix(".ipynb"))
+            nbformat.write(book, notebook_of(source))
             times[name] = {"seconds": round(seconds), "cores": os.cpu_count()}
     if write:
         TIMES.parent.mkdir(exist_ok=True)
@@ -148,7 +163,7 @@ def _execute_all(chosen: list[Path], *, write: bool) -> int:
 
 
 def untrue(book: Any) -> list[str]:
-    """The sentences of a notebook that are not so, as `tl.conclude` says it."""
+    """The sentences of a notebook that are not so, as `tc.report_finding` says it."""
     outputs = [output for cell in book.cells for output in cell.get("outputs", ())]
     lines = [line for output in outputs for line in output.get("text", "").splitlines()]
     return [line for line in lines if line.startswith(NOT_SO)]
@@ -156,7 +171,7 @@ def untrue(book: Any) -> list[str]:
 
 def pair_faults(source: Path) -> list[str]:
     """What is wrong with a pair, as sentences; empty if all is well."""
-    stored = source.with_suffix(".ipynb")
+    stored = notebook_of(source)
     name = stored.name
     if not stored.exists():
         return [f"{name}: missing; `make sync` makes it"]
@@ -205,7 +220,7 @@ def _faults_of(output: Any) -> Iterator[str]:
         yield f"shows a path of one machine: {text[path.start() : path.start() + 40]!r}"
     for kind in data:
         if kind.startswith("image/") and not output.metadata.get(kind, {}).get("alt"):
-            yield f"has a picture without alternative text ({kind})"
+            yield f"has an image without alternative text ({kind})"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Draw docs/overview.jpg, the picture in the README: the data set safari, a training history, a confusion matrix."""
+"""Draw docs/overview.jpg, the image in the README: the data set safari, a training history, a confusion matrix."""
 
 from __future__ import annotations
 

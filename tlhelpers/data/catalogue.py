@@ -8,12 +8,13 @@ import inspect
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from tlhelpers.data.image_data import ImageData
+from tlhelpers.data.dataset import ImageData
 from tlhelpers.errors import DataError
 
 
@@ -23,7 +24,7 @@ class Entry:
 
     Attributes:
         name: what `load_data` is given.
-        what: what is on the pictures.
+        what: what is on the images.
         profile: the profiles that it is for: "quick, full" or "full".
         size: what has to be downloaded.
         licence: the terms.
@@ -39,7 +40,10 @@ class Entry:
     loader: str
 
 
+ENTRY_POINTS = "tlhelpers.data_sets"  # each names a sequence of `Entry`
+
 _entries: dict[str, Entry] = {}
+_announced: dict[str, Entry] = {}
 
 
 def register(entry: Entry) -> None:
@@ -56,7 +60,7 @@ def register(entry: Entry) -> None:
 
 
 def load_data(name_or_path: str | os.PathLike[str], **options: Any) -> ImageData:
-    """Load a named data set, or the pictures of a folder.
+    """Load a named data set, or the images of a folder.
 
         load_data("safari")
         load_data("pneumonia_mnist", size=64)
@@ -76,8 +80,9 @@ def load_data(name_or_path: str | os.PathLike[str], **options: Any) -> ImageData
     """
     if not isinstance(name_or_path, (str, os.PathLike)):
         raise DataError(f"load_data takes a name or the path of a folder, not {type(name_or_path).__name__}")
-    if isinstance(name_or_path, str) and name_or_path in _entries:
-        loader: Callable[..., ImageData] = _imported(_entries[name_or_path].loader)
+    entries = _known()
+    if isinstance(name_or_path, str) and name_or_path in entries:
+        loader: Callable[..., ImageData] = _imported(entries[name_or_path].loader)
         _check_options(f"data set '{name_or_path}'", loader, options)
         return loader(**options)
     from tlhelpers.data.folder import load_folder
@@ -86,7 +91,7 @@ def load_data(name_or_path: str | os.PathLike[str], **options: Any) -> ImageData
     if name_or_path == "" or (isinstance(name_or_path, str) and not path.exists() and len(path.parts) < 2):
         raise DataError(
             f"there is no data set '{name_or_path}' and, in {Path.cwd()}, no folder of that name"
-            f"{_did_you_mean(name_or_path, _entries)}; data sets are: {', '.join(_entries)}"
+            f"{_did_you_mean(name_or_path, entries)}; data sets are: {', '.join(entries)}"
         )
     _check_options(f"the image folder {path}", load_folder, options, given="root")
     return load_folder(path, **options)
@@ -95,7 +100,14 @@ def load_data(name_or_path: str | os.PathLike[str], **options: Any) -> ImageData
 def data_names() -> pd.DataFrame:
     """The named data sets, one a row: name, what, profile, size (what is downloaded) and licence."""
     columns = ["name", "what", "profile", "size", "licence"]
-    return pd.DataFrame([[getattr(entry, c) for c in columns] for entry in _entries.values()], columns=columns)
+    return pd.DataFrame([[getattr(entry, c) for c in columns] for entry in _known().values()], columns=columns)
+
+
+def _known() -> dict[str, Entry]:
+    """The data sets of this package, and those that installed packages announce in the group ENTRY_POINTS."""
+    if not _announced:
+        _announced.update({entry.name: entry for point in entry_points(group=ENTRY_POINTS) for entry in point.load()})
+    return _entries | _announced
 
 
 def _imported(where: str) -> Any:
@@ -124,24 +136,8 @@ def _did_you_mean(name: str, known: Iterable[str]) -> str:
 _HERE = "tlhelpers.data"
 for _entry in (
     Entry(
-        name="safari",
-        what="drawings of eight kinds of things on made-up backgrounds, also at other sizes",
-        profile="quick, full",
-        size="nothing",
-        licence="CC BY-SA 4.0",
-        loader=f"{_HERE}.safari:load_safari",
-    ),
-    Entry(
-        name="phantom",
-        what="drawn chest radiographs, normal or with opacities whose place is known; no medical data",
-        profile="quick, full",
-        size="nothing",
-        licence="MIT",
-        loader=f"{_HERE}.phantom:load_phantom",
-    ),
-    Entry(
         name="hymenoptera",
-        what="photographs of ants and bees, few; no test part",
+        what="photographs of ants and bees, few; no test set",
         profile="full",
         size="47 MB",
         licence="none given; research and teaching",
@@ -178,14 +174,6 @@ for _entry in (
         size="3 to 240 MB",
         licence="CC BY 4.0",
         loader=f"{_HERE}.named.medmnist_sets:load_retina_mnist",
-    ),
-    Entry(
-        name="chest_xray",
-        what="the same radiographs in full size, divided by patient; root= names your copy",
-        profile="full",
-        size="1,200 MB, by hand",
-        licence="CC BY 4.0",
-        loader=f"{_HERE}.named.chest_xray:load_chest_xray",
     ),
 ):
     register(_entry)

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
-from tlhelpers import profile
+from tlhelpers.device import current_profile
 from tlhelpers.errors import DownloadError
 from tlhelpers.files import atomic_write, digest_of
 
@@ -139,7 +139,7 @@ def _checked_name(url: str, filename: str | None) -> str:
 
 
 def _refuse_in_quick(need: str, size: int | None) -> None:
-    if profile.current().name == "quick":
+    if current_profile().name == "quick":
         how_much = "" if size is None else f" ({megabytes(size)})"
         raise DownloadError(
             f"{need}{how_much}; the quick profile never touches the network: "

@@ -1,4 +1,4 @@
-"""Opening one picture from disk: RGB and upright, or an error that says what is wrong with the file."""
+"""Opening one image from disk: RGB and upright, or an error that says what is wrong with the file."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ _SIGNATURES = {  # the kinds that are read, by Pillow's names, and how such file
     "AVIF": rb"....ftyp(?:avi[fs]|(?:mif1|msf1)....(?:.{4})*?avi[fs])",
     "HEIF": rb"....ftyp(?:hei[cxms]|hev[cxms]|(?:mif1|msf1))",
 }
-_NOT_IMAGES = {  # what often stands where a picture should be, and how it begins
+_NOT_IMAGES = {  # what often stands where an image should be, and how it begins
     "a web page, perhaps what a failed download left": rb"(?i:\s*<!doctype html|\s*<html)",
-    "a Git LFS pointer: `git lfs pull` fetches the picture": rb"version https://git-lfs",
+    "a Git LFS pointer: `git lfs pull` fetches the image": rb"version https://git-lfs",
     "a DICOM file: export it as PNG": rb".{128}DICM",
     "an SVG or XML file": rb"\s*<(?:\?xml|svg)",
     "a PDF": rb"%PDF",
     "a ZIP archive": rb"PK\x03\x04",
     "a NumPy array": rb"\x93NUMPY",
 }
-_UPRIGHT = {  # EXIF orientation -> what turns the stored picture upright
+_UPRIGHT = {  # EXIF orientation -> what turns the stored image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -57,7 +57,7 @@ _UPRIGHT = {  # EXIF orientation -> what turns the stored picture upright
 
 
 class BadImageError(DataError):
-    """A file is not a picture that can be used; `reason` says why in a phrase, without the path."""
+    """A file is not an image that can be used; `reason` says why in a phrase, without the path."""
 
     def __init__(self, message: str, reason: str = "") -> None:
         super().__init__(message)
@@ -66,7 +66,7 @@ class BadImageError(DataError):
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What is known of a picture that was decoded: upright (width, height) in px, and the file's contents."""
+    """What is known of an image that was decoded: upright (width, height) in px, and the file's contents."""
 
     size: tuple[int, int]
     num_bytes: int
@@ -74,17 +74,17 @@ class ImageFacts:
 
 
 def open_image(path: str | os.PathLike[str], *, needed: int | None = None) -> Image.Image:
-    """Open a picture as 8-bit RGB, upright, without metadata.
+    """Open an image as 8-bit RGB, upright, without metadata.
 
-    Transparent pictures are laid on white; EXIF rotation is applied; of an MPO (a phone's burst or stereo pair)
+    Transparent images are laid on white; EXIF rotation is applied; of an MPO (a phone's burst or stereo pair)
     the first frame counts. 16-bit grey is rescaled so that 0..65535 becomes 0..255: a 12-bit recording stored in
     16 bits therefore comes out dark, and is better rescaled beforehand. Colour profiles are not applied.
 
     Args:
         path: a JPEG, PNG, WebP, TIFF, BMP, PPM, JPEG 2000 or AVIF file, or HEIC where `pillow-heif` is installed.
-        needed: the side in pixels to which the picture will be shrunk, if it will: a JPEG of four times that or more
+        needed: the side in pixels to which the image will be shrunk, if it will: a JPEG of four times that or more
             is then decoded at a half, a quarter or an eighth of its size, which is quicker, but at no less than twice
-            `needed`, so that the shrunk picture is the same to within two grey levels on average (of 255).
+            `needed`, so that the shrunk image is the same to within two grey levels on average (of 255).
 
     Returns:
         An RGB image, which no longer needs the file; of the upright size, unless `needed` says less will do.
@@ -100,7 +100,7 @@ def open_image(path: str | os.PathLike[str], *, needed: int | None = None) -> Im
 
 
 def inspect_image(path: str | os.PathLike[str]) -> ImageFacts:
-    """Decode a picture fully, as `open_image` does, and tell its size and the SHA-256 of its file.
+    """Decode an image fully, as `open_image` does, and tell its size and the SHA-256 of its file.
 
     Raises:
         BadImageError: as `open_image`.
@@ -118,11 +118,11 @@ def printable(path: str | os.PathLike[str]) -> str:
 
 
 def _bad(path: Path, reason: str) -> BadImageError:
-    return BadImageError(f"The picture {printable(path)} cannot be used: {reason}.", reason)
+    return BadImageError(f"The image {printable(path)} cannot be used: {reason}.", reason)
 
 
 def _read(path: Path) -> bytes:
-    """The bytes of a file that begins like a picture."""
+    """The bytes of a file that begins like an image."""
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
@@ -154,7 +154,7 @@ def _not_an_image(head: bytes) -> str:
 
 
 def _decode(data: bytes, path: Path, needed: int | None = None) -> Image.Image:
-    """The picture in the file's own mode, every pixel decoded."""
+    """The image in the file's own mode, every pixel decoded."""
     kind = _kind(data[:_HEAD]) or ""
     if kind == "GIF":
         raise _bad(path, "a GIF, often animated; torchvision's ImageFolder leaves GIFs out too: save it as PNG")
@@ -183,7 +183,7 @@ def _heif(data: bytes, path: Path) -> Image.Image:
     try:
         pillow_heif: ModuleType = importlib.import_module("pillow_heif")
     except ImportError as error:
-        raise _bad(path, "a HEIC/HEIF picture: install pillow-heif, or convert it to JPEG") from error
+        raise _bad(path, "a HEIC/HEIF image: install pillow-heif, or convert it to JPEG") from error
     return cast("Image.Image", pillow_heif.HeifImageFile(io.BytesIO(data)))
 
 
@@ -227,7 +227,7 @@ def _upright_rgb(image: Image.Image, path: Path) -> Image.Image:
 def _orientation(image: Image.Image) -> Any:
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # damaged metadata does not spoil a good picture
+    except Exception:  # damaged metadata does not spoil a good image
         return 1
 
 

@@ -1,4 +1,4 @@
-"""Which folders are classes and which are parts: what can be told from names alone, before a file is opened."""
+"""Which folders are classes and which are splits: what can be told from names alone, before a file is opened."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Literal
 from tlhelpers.data.images import printable
 from tlhelpers.errors import DataError
 
-PART_NAMES = {
+SPLIT_NAMES = {
     "train": "train",
     "training": "train",
     "val": "val",
@@ -39,22 +39,22 @@ _ARCHIVES = {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"}
 
 @dataclass
 class Layout:
-    """Where the pictures of each part and class should be.
+    """Where the images of each split and class should be.
 
     Attributes:
         root: the folder, absolute.
-        kind: "parts" for root/train/cats/..., "classes" for root/cats/...
-        folders: for each (part, class) its folder and the files in it at any depth, sorted. The part is "train",
+        kind: "splits" for root/train/cats/..., "classes" for root/cats/...
+        folders: for each (split, class) its folder and the files in it at any depth, sorted. The split is "train",
             "val" or "test", or None where the folder is not divided.
         ignored: how many hidden files, thumbnails and the like were passed over.
-        strays: files that lie outside the class folders, and folders beside the parts.
-        unlabelled: part folders without class folders.
+        strays: files that lie outside the class folders, and folders beside the splits.
+        unlabelled: split folders without class folders.
         unreadable: folders that could not be listed, each with a reason.
         looped: links to folders that were not followed, because they lead back.
     """
 
     root: Path
-    kind: Literal["classes", "parts"] = "classes"
+    kind: Literal["classes", "splits"] = "classes"
     folders: dict[tuple[str | None, str], tuple[Path, list[Path]]] = field(default_factory=dict)
     ignored: int = 0
     strays: list[Path] = field(default_factory=list)
@@ -64,7 +64,7 @@ class Layout:
 
 
 def find_layout(root: str | os.PathLike[str]) -> Layout:
-    """Tell parts and classes of an image folder from its folder names.
+    """Tell splits and classes of an image folder from its folder names.
 
     Raises:
         DataError: if there is no such folder, or its arrangement is not one that `scan_folder` describes.
@@ -73,17 +73,17 @@ def find_layout(root: str | os.PathLike[str]) -> Layout:
     folders, layout.strays = _listing(layout, layout.root)
     if not folders:
         raise DataError(_no_classes(layout))
-    parts = _parts(layout, folders)
-    if parts is None:
+    splits = _splits(layout, folders)
+    if splits is None:
         _add_classes(layout, None, layout.root, folders)
     else:
-        layout.kind = "parts"
-        layout.strays += [folder for folder in folders if folder not in parts.values()]
-        for part, folder in parts.items():
+        layout.kind = "splits"
+        layout.strays += [folder for folder in folders if folder not in splits.values()]
+        for split, folder in splits.items():
             classes, files = _listing(layout, folder)
             layout.strays += files
             if classes:
-                _add_classes(layout, part, folder, classes)
+                _add_classes(layout, split, folder, classes)
             else:
                 layout.unlabelled.append(folder)
     if len({name for _, name in layout.folders}) < 2:
@@ -91,8 +91,8 @@ def find_layout(root: str | os.PathLike[str]) -> Layout:
     return layout
 
 
-def is_picture_name(path: Path) -> bool:
-    """Whether a file's name ends as the names of pictures do."""
+def is_image_name(path: Path) -> bool:
+    """Whether a file's name ends as the names of images do."""
     return path.suffix.lower() in _IMAGE_SUFFIXES
 
 
@@ -135,10 +135,10 @@ def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _add_classes(layout: Layout, part: str | None, parent: Path, folders: Sequence[Path]) -> None:
+def _add_classes(layout: Layout, split: str | None, parent: Path, folders: Sequence[Path]) -> None:
     for folder in folders:
         seen = {layout.root.resolve(), parent.resolve()}
-        layout.folders[part, folder.name] = folder, _files_below(layout, folder, seen)
+        layout.folders[split, folder.name] = folder, _files_below(layout, folder, seen)
 
 
 def _files_below(layout: Layout, folder: Path, seen: set[Path]) -> list[Path]:
@@ -157,11 +157,11 @@ def _files_below(layout: Layout, folder: Path, seen: set[Path]) -> list[Path]:
     return files
 
 
-def _parts(layout: Layout, folders: Sequence[Path]) -> dict[str, Path] | None:
-    """The folder of each part, in the order train, val, test; None if the folders are classes."""
-    named = [(PART_NAMES[folder.name.casefold()], folder) for folder in folders if _is_part_name(folder)]
-    others = [folder.name for folder in folders if not _is_part_name(folder)]
-    names = [part for part, _ in named]
+def _splits(layout: Layout, folders: Sequence[Path]) -> dict[str, Path] | None:
+    """The folder of each split, in the order train, val, test; None if the folders are classes."""
+    named = [(SPLIT_NAMES[folder.name.casefold()], folder) for folder in folders if _is_split_name(folder)]
+    others = [folder.name for folder in folders if not _is_split_name(folder)]
+    names = [split for split, _ in named]
     where = printable(layout.root)
     if "train" not in names:
         if others or not named:
@@ -169,26 +169,26 @@ def _parts(layout: Layout, folders: Sequence[Path]) -> dict[str, Path] | None:
         raise DataError(f"{where} holds {_quoted([f.name for _, f in named])} but no folder 'train' to learn from.")
     train = named[names.index("train")][1]
     deeper, direct = _listing(Layout(layout.root), train)  # a look ahead: nothing is counted twice
-    if others and (not deeper or any(is_picture_name(file) for file in direct)):
+    if others and (not deeper or any(is_image_name(file) for file in direct)):
         return None  # a class that happens to be called "train"
     if not deeper:
         raise DataError(
             f"{printable(train)} holds no class folders: make one folder for each class in it, "
-            "named as the class, and put the pictures there."
+            "named as the class, and put the images there."
         )
     if others and set(names) == {"train"}:
         raise DataError(
-            f"{where}: 'train' holds folders, as a training part does, but beside it stand {_quoted(others)}. "
-            "Name the parts train, val and test, and move other folders elsewhere; if 'train' is a class, rename it."
+            f"{where}: 'train' holds folders, as a training set does, but beside it stand {_quoted(others)}. "
+            "Name the splits train, val and test, and move other folders elsewhere; if 'train' is a class, rename it."
         )
-    twice = [folder.name for part, folder in named if names.count(part) > 1]
+    twice = [folder.name for split, folder in named if names.count(split) > 1]
     if twice:
-        raise DataError(f"{where}: {_quoted(twice)} name the same part: keep one of them.")
-    return {part: folder for wanted in ("train", "val", "test") for part, folder in named if part == wanted}
+        raise DataError(f"{where}: {_quoted(twice)} name the same split: keep one of them.")
+    return {split: folder for wanted in ("train", "val", "test") for split, folder in named if split == wanted}
 
 
-def _is_part_name(folder: Path) -> bool:
-    return folder.name.casefold() in PART_NAMES
+def _is_split_name(folder: Path) -> bool:
+    return folder.name.casefold() in SPLIT_NAMES
 
 
 def _quoted(names: Sequence[str]) -> str:
@@ -200,7 +200,7 @@ def _one_class(layout: Layout) -> str:
     folder, _ = next(iter(layout.folders.values()))
     inner = [deeper.name for deeper in _listing(Layout(layout.root), folder)[0]]
     hint = (
-        f"It holds folders itself ({_quoted(inner)}): if those are the parts or classes, give {printable(folder)}."
+        f"It holds folders itself ({_quoted(inner)}): if those are the splits or classes, give {printable(folder)}."
         if inner
         else "Make one folder for each class."
     )
@@ -212,6 +212,6 @@ def _no_classes(layout: Layout) -> str:
     if layout.unreadable:
         return f"{where}: {layout.unreadable[0][1]}."
     wanted = f"make one folder for each class in it, such as {where}/cats and {where}/dogs"
-    if any(is_picture_name(file) for file in layout.strays):
-        return f"{where} holds pictures but no class folders: {wanted}, and move each picture into its class."
-    return f"{where} holds no class folders: {wanted}, and put the pictures there."
+    if any(is_image_name(file) for file in layout.strays):
+        return f"{where} holds images but no class folders: {wanted}, and move each image into its class."
+    return f"{where} holds no class folders: {wanted}, and put the images there."

@@ -19,10 +19,10 @@ _BAD_SHOWN = 50  # bad files that it lists: each is somebody's work to mend, so 
 
 @dataclass(frozen=True)
 class ScannedImage:
-    """A good picture of a folder.
+    """A good image of a folder.
 
     Attributes:
-        part: "train", "val" or "test"; None where the folder is not divided.
+        split: "train", "val" or "test"; None where the folder is not divided.
         class_name: the name of its class folder.
         path: relative to the scanned folder.
         size: upright (width, height) in px.
@@ -30,7 +30,7 @@ class ScannedImage:
         sha256: of the file's bytes.
     """
 
-    part: str | None
+    split: str | None
     class_name: str
     path: Path
     size: tuple[int, int]
@@ -39,15 +39,15 @@ class ScannedImage:
 
     @property
     def key(self) -> str:
-        """The relative path with forward slashes: the picture's name on every operating system."""
+        """The relative path with forward slashes: the image's name on every operating system."""
         return printable(self.path)
 
 
 @dataclass(frozen=True)
 class BadFile:
-    """A file in a class folder that is no usable picture, and the reason in a phrase."""
+    """A file in a class folder that is no usable image, and the reason in a phrase."""
 
-    part: str | None
+    split: str | None
     class_name: str
     path: Path
     reason: str
@@ -59,19 +59,19 @@ class ScanReport:
 
     Attributes:
         root: the folder, absolute; all other paths are relative to it.
-        layout: "parts" for root/train/cats/..., "classes" for root/cats/...
-        classes: the classes that have at least one good picture, sorted.
-        images: the good pictures, sorted by part (train, val, test), class and path.
+        layout: "splits" for root/train/cats/..., "classes" for root/cats/...
+        classes: the classes that have at least one good image, sorted.
+        images: the good images, sorted by split (train, val, test), class and path.
         bad: the files that were left out.
-        empty_folders: class folders in which no good picture is left.
-        duplicates: groups of pictures whose files are the same byte for byte.
+        empty_folders: class folders in which no good image is left.
+        duplicates: groups of images whose files are the same byte for byte.
         ignored: how many hidden files, thumbnails and the like were passed over.
-        strays: files outside the class folders, and folders beside the parts; they are not used.
+        strays: files outside the class folders, and folders beside the splits; they are not used.
         notes: sentences about what a reader should know before training.
     """
 
     root: Path
-    layout: Literal["classes", "parts"]
+    layout: Literal["classes", "splits"]
     classes: tuple[str, ...]
     images: tuple[ScannedImage, ...]
     bad: tuple[BadFile, ...] = ()
@@ -82,37 +82,37 @@ class ScanReport:
     notes: tuple[str, ...] = ()
 
     @property
-    def parts(self) -> tuple[str | None, ...]:
-        """The parts that have pictures, in the order train, val, test; (None,) where the folder is not divided."""
-        return tuple(dict.fromkeys(image.part for image in self.images))
+    def splits(self) -> tuple[str | None, ...]:
+        """The splits that have images, in the order train, val, test; (None,) where the folder is not divided."""
+        return tuple(dict.fromkeys(image.split for image in self.images))
 
     @property
     def noteworthy(self) -> bool:
-        """Whether a picture or class was left out, or `notes` says anything."""
+        """Whether an image or class was left out, or `notes` says anything."""
         return bool(self.bad or self.empty_folders or self.notes)
 
     def table(self) -> pd.DataFrame:
-        """The bad files, one a row, with the columns part, class, file and reason."""
-        rows = [(bad.part or "", printable(bad.class_name), printable(bad.path), bad.reason) for bad in self.bad]
-        return pd.DataFrame(rows, columns=["part", "class", "file", "reason"], dtype=object)
+        """The bad files, one a row, with the columns split, class, file and reason."""
+        rows = [(bad.split or "", printable(bad.class_name), printable(bad.path), bad.reason) for bad in self.bad]
+        return pd.DataFrame(rows, columns=["split", "class", "file", "reason"], dtype=object)
 
     def counts(self) -> pd.DataFrame:
-        """Good pictures by class (rows) and part (columns; one column "all" where the folder is not divided)."""
-        count = Counter((image.class_name, image.part) for image in self.images)
-        rows = [[count[name, part] for part in self.parts] for name in self.classes]
-        return pd.DataFrame(rows, index=list(self.classes), columns=[part or "all" for part in self.parts])
+        """Good images by class (rows) and split (columns; one column "all" where the folder is not divided)."""
+        count = Counter((image.class_name, image.split) for image in self.images)
+        rows = [[count[name, split] for split in self.splits] for name in self.classes]
+        return pd.DataFrame(rows, index=list(self.classes), columns=[split or "all" for split in self.splits])
 
     def __str__(self) -> str:
-        parts = [f"{part} {count}" for part, count in self.counts().sum().items() if part != "all"]
+        splits = [f"{split} {count}" for split, count in self.counts().sum().items() if split != "all"]
         lines = [
-            f"{printable(self.root)}: {plural(len(self.images), 'picture')} in {len(self.classes)} classes"
-            + (f" ({', '.join(parts)})" if parts else "")
+            f"{printable(self.root)}: {plural(len(self.images), 'image')} in {len(self.classes)} classes"
+            + (f" ({', '.join(splits)})" if splits else "")
         ]
         if self.bad:
             lines.append(f"  left out: {plural(len(self.bad), 'bad file')}")
             lines += listed_bad(self.bad, _BAD_SHOWN, rest="in the report's .table()")
         if self.empty_folders:
-            lines.append(f"  no class, for want of good pictures: {some(self.empty_folders)}")
+            lines.append(f"  no class, for want of good images: {some(self.empty_folders)}")
         if self.ignored:
             lines.append(f"  ignored: {self.ignored} hidden or system files and folders")
         if self.strays:
@@ -121,7 +121,7 @@ class ScanReport:
 
 
 def plural(count: int, noun: str) -> str:
-    """`count` with its noun: "1 picture", "2,000 pictures"."""
+    """`count` with its noun: "1 image", "2,000 images"."""
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 

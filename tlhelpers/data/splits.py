@@ -1,4 +1,4 @@
-"""Dividing pictures into training, validation and test: by class, by group, and the same way each time."""
+"""Dividing images into training, validation and test: by class, by group, and the same way each time."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ _SHOWN = 5  # examples that an error names
 def split_indices(
     labels: ArrayLike, fractions: Sequence[float], *, groups: ArrayLike | None = None, seed: int = 0
 ) -> tuple[list[int], ...]:
-    """Divide pictures into parts, so that each part has its share of every class and no group is divided.
+    """Divide images into parts, so that each part has its share of every class and no group is divided.
 
-    Without groups a part's number of pictures of a class is its share, to within one or two; with groups it is
+    Without groups a part's number of images of a class is its share, to within one or two; with groups it is
     as near as whole groups allow. Every class is in every part. scikit-learn's `StratifiedGroupKFold` makes
     parts of equal size only, hence this: groups are dealt largest first, each to the part that lacks it most.
 
     Args:
-        labels: class of each picture, shape (n,): numbers or names. Sort the pictures by name beforehand, and
+        labels: class of each image, shape (n,): numbers or names. Sort the images by name beforehand, and
             the division does not depend on the order in which an operating system lists them.
         fractions: share of each part, such as (0.7, 0.15, 0.15); they sum to 1.
-        groups: group (patient, drawing) of each picture, shape (n,); None lets each picture stand alone.
+        groups: group (patient, drawing) of each image, shape (n,); None lets each image stand alone.
         seed: another seed gives another division.
 
     Returns:
-        For each part the sorted indices of its pictures. The parts are disjoint and together complete.
+        For each part the sorted indices of its images. The parts are disjoint and together complete.
 
     Raises:
-        DataError: if the fractions are not shares of a whole, or a class has too few pictures or groups.
+        DataError: if the fractions are not shares of a whole, or a class has too few images or groups.
     """
     _check_fractions(fractions)
     classes, label = np.unique(np.asarray(labels), return_inverse=True)
     if np.ndim(labels) != 1 or len(label) == 0:
-        raise DataError(f"labels must be one class for each of the pictures, not of shape {np.shape(labels)}.")
+        raise DataError(f"labels must be one class for each of the images, not of shape {np.shape(labels)}.")
     group = np.arange(len(label)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     if group.shape != label.shape:
         raise DataError(f"there are {len(label)} labels, but {group.size} groups.")
     pairs, counts = np.unique(np.stack([group, label]), axis=1, return_counts=True)
     for name, count in zip(classes, np.bincount(pairs[1]), strict=True):
         if count < len(fractions):
-            what = "picture" if groups is None else "group"
+            what = "image" if groups is None else "group"
             raise DataError(
                 f"class '{name}' has only {count} {what}{'' if count == 1 else 's'}, but each of the "
                 f"{len(fractions)} parts needs one: at least {len(fractions)} are needed."
@@ -57,12 +57,12 @@ def split_indices(
 
 
 def groups_from(keys: Sequence[str], rule: str | re.Pattern[str] | Callable[[str], str]) -> list[str]:
-    """The group of each picture, read off its key.
+    """The group of each image, read off its key.
 
     Args:
-        keys: names of the pictures, such as "train/NORMAL/IM-0115-0001.jpeg".
+        keys: names of the images, such as "train/NORMAL/IM-0115-0001.jpeg".
         rule: a regular expression, searched anywhere in the key: its first bracketed group, or the whole match
-            where it has none, is the name of the picture's group. Or a function from key to group.
+            where it has none, is the name of the image's group. Or a function from key to group.
 
     Raises:
         DataError: if the expression is not valid, or some keys have no group; the first few are named.
@@ -80,18 +80,18 @@ def groups_from(keys: Sequence[str], rule: str | re.Pattern[str] | Callable[[str
     without = [key for key, name in zip(keys, found, strict=True) if name is None or name == ""]
     if without:
         examples = ", ".join(without[:_SHOWN]) + (", ..." if len(without) > _SHOWN else "")
-        raise DataError(f"groups: {len(without)} of {len(keys)} pictures {what}: {examples}")
+        raise DataError(f"groups: {len(without)} of {len(keys)} images {what}: {examples}")
     return [str(name) for name in found]
 
 
 def joined_groups(*groupings: ArrayLike) -> NDArray[np.intp]:
-    """Numbers of the groups that arise when pictures that share a group in any of the groupings stay together.
+    """Numbers of the groups that arise when images that share a group in any of the groupings stay together.
 
-    `joined_groups(patients, sha256)` keeps a patient's pictures together, and with them the patients of whom
+    `joined_groups(patients, sha256)` keeps a patient's images together, and with them the patients of whom
     the folder holds the same file.
 
     Args:
-        groupings: group of each picture, shape (n,) each.
+        groupings: group of each image, shape (n,) each.
 
     Returns:
         Shape (n,).
@@ -100,13 +100,13 @@ def joined_groups(*groupings: ArrayLike) -> NDArray[np.intp]:
     from scipy.sparse.csgraph import connected_components
 
     count = len(np.asarray(groupings[0]))
-    pictures, nodes, total = [], [], count  # a graph of pictures and groups; its components are wanted
+    images, nodes, total = [], [], count  # a graph of images and groups; its components are wanted
     for grouping in groupings:
         names, number = np.unique(np.asarray(grouping), return_inverse=True)
-        pictures.append(np.arange(count))
+        images.append(np.arange(count))
         nodes.append(number + total)
         total += len(names)
-    rows, columns = np.concatenate(pictures), np.concatenate(nodes)
+    rows, columns = np.concatenate(images), np.concatenate(nodes)
     graph = coo_array((np.ones(len(rows), dtype=np.int8), (rows, columns)), shape=(total, total))
     component = connected_components(graph, directed=False)[1][:count]
     return np.unique(component, return_inverse=True)[1]
@@ -133,7 +133,7 @@ def _deal(
 
     Args:
         pairs: (group, class) of every combination that occurs, shape (2, m), sorted by group.
-        counts: pictures of each combination, shape (m,).
+        counts: images of each combination, shape (m,).
         shares: of each part, summing to 1, shape (p,).
         rng: decides the order among groups of the same size.
 
@@ -155,9 +155,9 @@ def _deal_once(
 ) -> tuple[NDArray[np.intp], bool]:
     """One try of `_deal`; also whether a part ended without some class.
 
-    Where a group goes minimises the sum over parts and classes of (pictures - wanted)² / wanted.
+    Where a group goes minimises the sum over parts and classes of (images - wanted)² / wanted.
     """
-    everything = int(pairs[1].max()) + 1  # a column for pictures of any class, so that roundings do not add up
+    everything = int(pairs[1].max()) + 1  # a column for images of any class, so that roundings do not add up
     wanted = shares[:, None] * np.append(np.bincount(pairs[1], counts), counts.sum())
     filled = np.zeros_like(wanted)
     groups_left = np.bincount(pairs[1])

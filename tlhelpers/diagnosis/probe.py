@@ -76,11 +76,11 @@ def try_gpu() -> None:
 
 
 def try_profile() -> None:
-    """Find the profile that a notebook would run in; loads nothing but `tlhelpers.profile`."""
+    """Find the profile that a notebook would run in; loads nothing but `tlhelpers.device`."""
     try:
-        from tlhelpers import profile
+        from tlhelpers.device import current_profile
 
-        now = profile.current()
+        now = current_profile()
         say(profile=now.name, device=str(now.device), precision=now.precision, reasons=dict(now.reasons))
     except Exception as error:
         say(profile_error=in_a_line(error))

@@ -122,7 +122,7 @@ def describe_crash(returncode: int, stderr: str) -> str:
 
 def _as_in_this_process(probe: Probe) -> Probe:
     """Where this process has a profile already (a notebook may have set it), that one is in force."""
-    module = sys.modules.get("tlhelpers.profile")
+    module = sys.modules.get("tlhelpers.device")
     if module is None:
         return probe
     try:

@@ -23,7 +23,7 @@ class ModelCard:
         weights: "embedded", "imagenet", "none", or how its last training is called.
         sentence: in one sentence, what the weights are and where they came from.
         licence: the terms of the weights.
-        preprocessing: what it expects of a picture.
+        preprocessing: what it expects of an image.
         classes: the names of its outputs; empty where nobody has named them.
         details: what else is known of its training, as (name, text).
     """

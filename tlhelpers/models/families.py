@@ -1,6 +1,6 @@
 """The table of architectures: where each keeps its head, and what its blocks are called.
 
-A *block* is a named piece of the backbone, in the order in which a picture passes through. Every parameter of a
+A *block* is a named piece of the backbone, in the order in which an image passes through. Every parameter of a
 network belongs to exactly one block or to the head; a test checks this for every row of the table.
 """
 

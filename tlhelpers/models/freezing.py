@@ -1,7 +1,7 @@
 """Freezing that holds.
 
 `requires_grad = False` stops the optimizer, but not BatchNorm: in training mode it goes on replacing its running
-mean and variance by those of the new pictures, and `eval()` on the frozen part lasts only until somebody calls
+mean and variance by those of the new images, and `eval()` on the frozen part lasts only until somebody calls
 `train()` on the whole network. So a frozen module here gets a class of its own, `FrozenBatchNorm2d` for
 `BatchNorm2d` and so on, in which `train()` leaves it in evaluation mode. Nothing else about it changes: neither
 the names and values in its `state_dict()`, nor what `isinstance` says. `unfreeze` gives the old class back.

@@ -11,11 +11,11 @@ import pandas as pd
 import torch
 from torch import nn
 
-from tlhelpers import profile
+from tlhelpers.device import current_profile
 from tlhelpers.errors import ModelError, WeightsError
 from tlhelpers.models.cards import ModelCard, set_card
 from tlhelpers.models.families import ARCHS, Arch, find_arch, get_blocks, get_head, head_path
-from tlhelpers.models.sources import pretrained, twin_preprocessing
+from tlhelpers.models.weights import pretrained, twin_preprocessing
 
 WEIGHTS = (None, "embedded", "imagenet", "none")
 
@@ -39,7 +39,7 @@ def load_model(
         classes: names of the outputs, instead of their number.
         weights: "embedded" (trained by us on Tiny ImageNet, part of this package), "imagenet", "none" (random
             numbers), or None for the pre-trained ones of this profile.
-        size: side of the pictures in pixels, instead of the size that the weights were trained on.
+        size: side of the images in pixels, instead of the size that the weights were trained on.
         seed: of the random numbers of a new head (and of all weights, with "none"). The global generator is not
             touched.
 
@@ -54,7 +54,7 @@ def load_model(
         raise WeightsError(
             f"weights '{weights}' are not known; expected 'embedded', 'imagenet', 'none' or None (the default)"
         )
-    row = _row(arch if arch is not None else profile.current().arch, weights)
+    row = _row(arch if arch is not None else current_profile().arch, weights)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build(row)
@@ -74,7 +74,7 @@ def load_model(
 
 def _row(name: str, weights: str | None) -> Arch:
     """The row that a name means: the VGG16 that needs no download has another end than torchvision's."""
-    carried = weights == "embedded" or (weights != "imagenet" and profile.current().name == "quick")
+    carried = weights == "embedded" or (weights != "imagenet" and current_profile().name == "quick")
     return find_arch("vgg16_gap" if name == "vgg16" and carried else name)
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 
 @contextlib.contextmanager
-def kept_modes(model: nn.Module) -> Iterator[None]:
+def preserve_modes(model: nn.Module) -> Iterator[None]:
     """Whatever a `with` block does to the modes, each module has its own back afterwards.
 
     Giving back only the root's mode would start BatchNorm again that somebody had put to rest.
@@ -25,6 +25,6 @@ def kept_modes(model: nn.Module) -> Iterator[None]:
 @contextlib.contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """The whole network in evaluation mode for a `with` block; afterwards each module has its own mode back."""
-    with kept_modes(model):
+    with preserve_modes(model):
         model.eval()
         yield

@@ -1,4 +1,4 @@
-"""What a network's weights expect of a picture, and the transforms that do it."""
+"""What a network's weights expect of an image, and the transforms that do it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Preprocessing:
 
     Attributes:
         size: side of the square crop that the network sees, in pixels.
-        resize: the shorter side of the picture before the crop, in pixels.
+        resize: the shorter side of the image before the crop, in pixels.
         mean, std: of each channel, for values between 0 and 1.
         interpolation: "bilinear" or "bicubic".
     """
@@ -32,9 +32,9 @@ class Preprocessing:
     interpolation: str = "bilinear"
 
     def at(self, size: int) -> Preprocessing:
-        """The same for pictures of another size (pixels), the crop in the same proportion."""
+        """The same for images of another size (pixels), the crop in the same proportion."""
         if size < 32:
-            raise ModelError(f"size {size} px is too small: these networks shrink a picture 32 times; use 32 or more")
+            raise ModelError(f"size {size} px is too small: these networks shrink an image 32 times; use 32 or more")
         return replace(self, size=size, resize=round(size * self.resize / self.size))
 
     def evaluation(self) -> Transform:

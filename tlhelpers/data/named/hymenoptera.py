@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from tlhelpers.data.archives import unpack
+from tlhelpers.data.dataset import DataCard, ImageData
 from tlhelpers.data.download import cache_folder, fetch
-from tlhelpers.data.image_data import DataCard, ImageData
 
 URL = "https://download.pytorch.org/tutorial/hymenoptera_data.zip"
 SHA256 = "fbc41b31d544714d18dd1230b1e2b455e1557766e13e67f9f5a7a23af7c02209"
@@ -14,12 +14,12 @@ NUM_BYTES = 47_286_322
 
 CARD = DataCard(
     name="hymenoptera",
-    summary="photographs of ants and bees: 244 for training, 153 for validation, no test part",
+    summary="photographs of ants and bees: 244 for training, 153 for validation, no test set",
     source="https://pytorch.org/tutorials/beginner/transfer_learning_tutorial.html, a small part of ImageNet",
     licence="none given; research and teaching",
     is_not=(
-        "a benchmark: 153 pictures cannot tell 93 % from 96 %, ImageNet networks may have seen them, and with no "
-        "test part any choice made on the validation part flatters the result"
+        "a benchmark: 153 images cannot tell 93 % from 96 %, ImageNet networks may have seen them, and with no "
+        "test set any choice made on the validation set flatters the result"
     ),
 )
 
@@ -29,7 +29,7 @@ def load_hymenoptera(*, root: str | os.PathLike[str] | None = None, verbose: boo
 
     Args:
         root: a folder with `train` and `val` that is there already; None downloads to `cache_folder()`.
-        verbose: whether to print what the scan of the pictures found. The set has files that are no photographs.
+        verbose: whether to print what the scan of the images found. The set has files that are no photographs.
 
     Raises:
         DownloadError: if the download fails, or is needed in the `quick` profile.

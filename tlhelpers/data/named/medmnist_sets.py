@@ -1,4 +1,4 @@
-"""Sets of MedMNIST v2 (Yang et al. 2023): medical pictures, shrunk to a square, with given parts."""
+"""Sets of MedMNIST v2 (Yang et al. 2023): medical images, shrunk to a square, with given parts."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tlhelpers.data.dataset import DataCard, ImageData, ImageSplit
 from tlhelpers.data.download import cache_folder, fetch
-from tlhelpers.data.image_data import DataCard, ImageData, ImageSplit
 from tlhelpers.errors import DataError
 
 SIZES = (28, 64, 128, 224)  # px
@@ -45,23 +45,23 @@ RETINA_CARD = DataCard(
 
 
 @dataclass(frozen=True)
-class ArrayPictures:
-    """Gives picture `i` of a uint8 array of shape (number, height, width), or (..., 3), as an RGB image."""
+class ArrayImages:
+    """Gives image `i` of a uint8 array of shape (number, height, width), or (..., 3), as an RGB image."""
 
     array: NDArray[np.uint8]
 
     def __call__(self, i: int) -> Image.Image:
-        """Picture `i`; a grey value stands in all three channels."""
+        """Image `i`; a grey value stands in all three channels."""
         return Image.fromarray(self.array[i]).convert("RGB")
 
 
 def load_pneumonia_mnist(*, size: int = 224, root: str | os.PathLike[str] | None = None) -> ImageData:
     """PneumoniaMNIST in the parts that its authors made, downloaded once (4 to 300 MB, by `size`).
 
-    All pictures are held in memory: at 224 px, 294 MB. The grey pictures are given as RGB.
+    All images are held in memory: at 224 px, 294 MB. The grey images are given as RGB.
 
     Args:
-        size: 28, 64, 128 or 224, the side of the pictures in px.
+        size: 28, 64, 128 or 224, the side of the images in px.
         root: a folder that holds the file `pneumoniamnist_224.npz` (28 px: `pneumoniamnist.npz`) already; None
             downloads to `cache_folder()`.
 
@@ -76,10 +76,10 @@ def load_pneumonia_mnist(*, size: int = 224, root: str | os.PathLike[str] | None
 def load_retina_mnist(*, size: int = 224, root: str | os.PathLike[str] | None = None) -> ImageData:
     """RetinaMNIST in the parts that its authors made, downloaded once (3 to 240 MB, by `size`).
 
-    The classes are "grade 0" to "grade 4", in this order. All pictures are held in memory: at 224 px, 241 MB.
+    The classes are "grade 0" to "grade 4", in this order. All images are held in memory: at 224 px, 241 MB.
 
     Args:
-        size: 28, 64, 128 or 224, the side of the pictures in px.
+        size: 28, 64, 128 or 224, the side of the images in px.
         root: a folder that holds the file `retinamnist_224.npz` (28 px: `retinamnist.npz`) already; None downloads to
             `cache_folder()`.
 
@@ -138,4 +138,4 @@ def _part(
             f"{path}: {name}_labels should be {(count, 1)} with classes 0 to {len(classes) - 1}, found {found[1]}"
         )
     keys = [f"{name}/{i}" for i in range(count)]
-    return ImageSplit(ArrayPictures(images), labels[:, 0].tolist(), classes, keys=keys, name=name)
+    return ImageSplit(ArrayImages(images), labels[:, 0].tolist(), classes, keys=keys, name=name)

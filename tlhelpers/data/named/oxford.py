@@ -15,8 +15,8 @@ from pathlib import Path
 from PIL import Image
 
 from tlhelpers.data.archives import unpack
+from tlhelpers.data.dataset import DataCard, ImageData, ImageSplit
 from tlhelpers.data.download import cache_folder, fetch
-from tlhelpers.data.image_data import DataCard, ImageData, ImageSplit
 from tlhelpers.errors import DataError
 
 FLOWERS_URL = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/"
@@ -37,7 +37,7 @@ FLOWERS_CARD = DataCard(
     source="https://www.robots.ox.ac.uk/~vgg/data/flowers/102/ (Nilsback and Zisserman 2008)",
     licence="none given; photographs gathered from the web, for research",
     is_not=(
-        "balanced: the test part is six times the training part and its classes differ in size, so the mean over "
+        "balanced: the test set is six times the training set and its classes differ in size, so the mean over "
         "classes is what papers report"
     ),
 )
@@ -54,8 +54,8 @@ PETS_CARD = DataCard(
 
 
 @dataclass(frozen=True)
-class FilePictures:
-    """Gives picture `i` of a list of files as an RGB image, first frame and stored orientation, like torchvision.
+class FileImages:
+    """Gives image `i` of a list of files as an RGB image, first frame and stored orientation, like torchvision.
 
     The lists were made by the sets' authors and every file on them decodes, GIFs under the name `.jpg` among them.
     """
@@ -63,12 +63,12 @@ class FilePictures:
     paths: tuple[Path, ...]
 
     def __call__(self, i: int) -> Image.Image:
-        """Picture `i`; a `DataError` if its file is gone or damaged."""
+        """Image `i`; a `DataError` if its file is gone or damaged."""
         try:
             with Image.open(self.paths[i]) as image:
                 return image.convert("RGB")
         except OSError as error:
-            raise DataError(f"the picture {self.paths[i]} cannot be read: {error}") from error
+            raise DataError(f"the image {self.paths[i]} cannot be read: {error}") from error
 
 
 def load_flowers102(*, root: str | os.PathLike[str] | None = None) -> ImageData:
@@ -80,7 +80,7 @@ def load_flowers102(*, root: str | os.PathLike[str] | None = None) -> ImageData:
 
     Raises:
         DownloadError: if the download fails, or is needed in the `quick` profile.
-        DataError: if `root` is no such folder, or lacks pictures.
+        DataError: if `root` is no such folder, or lacks images.
     """
     parent = cache_folder() if root is None else Path(root)
     base = parent / "flowers-102"
@@ -91,7 +91,7 @@ def load_flowers102(*, root: str | os.PathLike[str] | None = None) -> ImageData:
     from torchvision.datasets import Flowers102
 
     def part(name: str) -> ImageSplit:
-        try:  # with this loader the "pictures" are paths: nothing is decoded
+        try:  # with this loader the "images" are paths: nothing is decoded
             pairs = Flowers102(parent, split=name, loader=str)
         except RuntimeError as error:
             needed = "a folder jpg and sound files imagelabels.mat and setid.mat"
@@ -103,17 +103,17 @@ def load_flowers102(*, root: str | os.PathLike[str] | None = None) -> ImageData:
 
 
 def load_oxford_pets(*, root: str | os.PathLike[str] | None = None, val: float = 0.15, seed: int = 0) -> ImageData:
-    """37 breeds of cats and dogs, downloaded once (811 MB); the test part (3,669) is the authors'.
+    """37 breeds of cats and dogs, downloaded once (811 MB); the test set (3,669) is the authors'.
 
     Args:
         root: a folder that holds `oxford-iiit-pet` already, as for `torchvision.datasets.OxfordIIITPet`; None
             downloads to `cache_folder()`.
-        val: the fraction of the authors' `trainval` (3,680) that becomes the validation part, breed by breed.
-        seed: draws which pictures those are.
+        val: the fraction of the authors' `trainval` (3,680) that becomes the validation set, breed by breed.
+        seed: draws which images those are.
 
     Raises:
         DownloadError: if the download fails, or is needed in the `quick` profile.
-        DataError: if `val` is not between 0 and 1, or if `root` is no such folder, or lacks pictures.
+        DataError: if `val` is not between 0 and 1, or if `root` is no such folder, or lacks images.
     """
     from tlhelpers.data.splits import split_indices
 
@@ -147,11 +147,11 @@ def _fetched_folder(url: str, name: str, files: dict[str, tuple[str, int]], base
 
 
 def _listed_pets(base: Path, name: str) -> tuple[list[Path], list[int], list[str]]:
-    """The pictures that `annotations/<name>.txt` lists, their labels, and the breeds in the order of labels."""
+    """The images that `annotations/<name>.txt` lists, their labels, and the breeds in the order of labels."""
     paths, labels, breeds = [], [], {}
     path = base / "annotations" / f"{name}.txt"
     if not path.is_file():
-        raise DataError(f"{path} is missing: it lists the pictures of this part")
+        raise DataError(f"{path} is missing: it lists the images of this part")
     for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
         fields = line.split()
         if len(fields) != 4 or not fields[1].isdigit():
@@ -167,6 +167,6 @@ def _listed_pets(base: Path, name: str) -> tuple[list[Path], list[int], list[str
 def _split(paths: Sequence[Path], labels: Sequence[int], classes: Sequence[str], base: Path, name: str) -> ImageSplit:
     missing = [path for path in paths if not path.is_file() or path.stat().st_size == 0]
     if missing:
-        raise DataError(f"{base}: {len(missing)} of {len(paths)} pictures are missing or empty, {missing[0]} for one")
+        raise DataError(f"{base}: {len(missing)} of {len(paths)} images are missing or empty, {missing[0]} for one")
     keys = [path.relative_to(base).as_posix() for path in paths]
-    return ImageSplit(FilePictures(tuple(paths)), labels, classes, keys=keys, name=name)
+    return ImageSplit(FileImages(tuple(paths)), labels, classes, keys=keys, name=name)

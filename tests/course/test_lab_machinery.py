@@ -1,0 +1,254 @@
+"""Labs are made from solutions; checks say ✓, ○ or ✗; submissions are run at arm's length."""
+
+from __future__ import annotations
+
+import csv
+import sys
+import time
+import types
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import numpy as np
+import pytest
+
+import tlcourse as tc
+import tlhelpers as tl
+from tlcourse.labs.lab import Exercise, Wrong, is_blank
+from tlcourse.labs.submissions import check_folder, check_notebook
+from tlhelpers.__main__ import main
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
+
+import labs
+
+# --- making labs ------------------------------------------------------------------------------------------------
+
+SOLUTION = """\
+# %% [markdown]
+# # Lab
+
+# %%
+before = 1
+# BEGIN ANSWER: a, b
+a = before + 1
+b = 2
+# END ANSWER
+after = 3
+
+
+# %%
+def f(x):
+    \"\"\"Double.\"\"\"
+    # BEGIN ANSWER
+    return 2 * x
+    # END ANSWER
+
+# %% [markdown] tags=["solution"]
+# Only the solution says this.
+
+# %%
+last = 4
+"""
+LAB = """\
+# %% [markdown]
+# # Lab
+
+# %%
+before = 1
+# your code here; it defines a, b
+a = ...
+b = ...
+after = 3
+
+
+# %%
+def f(x):
+    \"\"\"Double.\"\"\"
+    # your code here
+    ...
+
+# %%
+last = 4
+"""
+
+
+def test_answers_are_cut_out_and_all_else_is_kept() -> None:
+    assert labs.lab_of(SOLUTION) == LAB
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("# %%\n# BEGIN ANSWER: a\na = 1\n", "begins in line 2 does not end"),
+        ("# %%\n# BEGIN ANSWER: a\na = 1\n# %%\n# END ANSWER\n", "line 2 does not end in its cell"),
+        ("# %%\n# END ANSWER\n", "line 2: '# END ANSWER' has no place here"),
+        ("# %%\n# BEGIN ANSWER: a\n# BEGIN ANSWER: b\n# END ANSWER\n", "line 3: '# BEGIN ANSWER: b' has no place"),
+        ("# %%\n# BEGIN ANSWER a\na = 1\n# END ANSWER\n", "line 2: '# BEGIN ANSWER a' has no place"),
+    ],
+)
+def test_a_mark_in_the_wrong_place_is_refused(text: str, expected: str) -> None:
+    with pytest.raises(SystemExit, match=expected):
+        labs.lab_of(text)
+
+
+def test_labs_are_in_step_with_their_solutions() -> None:
+    root = labs.ROOT
+    sources = sorted((root / "solutions").glob("*.py"))
+    assert {path.name for path in sources} == {path.name for path in (root / "labs").glob("*.py")}
+    for source in sources:
+        made = labs.lab_of(source.read_text(encoding="utf8"), source.name)
+        assert (root / "labs" / source.name).read_text(encoding="utf8") == made, f"{source.name}: python tools/labs.py"
+
+
+# --- checks -----------------------------------------------------------------------------------------------------
+
+
+def blank(x: int) -> None: ...
+
+
+def blank_with_docstring(x: int) -> None:
+    """Not begun."""
+    ...
+
+
+def begun(x: int) -> int:
+    return x
+
+
+def constant() -> int:
+    return 5
+
+
+@pytest.mark.parametrize("answer", [..., None, blank, blank_with_docstring])
+def test_blank(answer: Any) -> None:
+    assert is_blank(answer)
+
+
+@pytest.mark.parametrize("answer", [0, False, "", [], 0.0, begun, constant, len, tc.Lab])
+def test_not_blank(answer: Any) -> None:
+    assert not is_blank(answer)
+
+
+def is_two(answer: Any) -> str:
+    if answer == 3:
+        raise Wrong("one too many")
+    return f"{2 / (answer == 2)} is right"
+
+
+@pytest.fixture
+def lab(monkeypatch: pytest.MonkeyPatch) -> tc.Lab:
+    module = types.ModuleType("tlcourse.labs.lab0_test")
+    module.EXERCISES = (Exercise("two", "1 Two", is_two), Exercise("both", "2 Both", lambda a, b: "good"))  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "tlcourse.labs.lab0_test", module)
+    return tc.Lab("lab0_test")
+
+
+def test_what_a_check_says(lab: tc.Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.progress()
+    lab.check("two", ...)
+    lab.check("two", 3)
+    lab.check("both", 1, ...)
+    lab.progress()
+    lab.check("two", 2)
+    lab.check("both", 1, 1)
+    lab.progress()
+    assert capsys.readouterr().out.splitlines() == [
+        "○○  0 of 2 right, next: two",
+        "○ 1 Two: not started",
+        "✗ 1 Two: one too many",
+        "○ 2 Both: begun, but something is still `...`",
+        "✗○  0 of 2 right, next: two",
+        "✓ 1 Two: 2.0 is right",
+        "✓ 2 Both: good",
+        "✓✓  2 of 2 right, all done",
+    ]
+
+
+def test_an_error_in_the_learners_code_names_the_line(lab: tc.Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.check("two", 4)
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.startswith("✗ 1 Two: your code ends at its line ")
+    assert said.endswith('`return f"{2 / (answer == 2)} is right"`, with ZeroDivisionError: division by zero')
+
+
+def test_an_error_in_somebody_elses_code_names_no_line(lab: tc.Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.exercises["three"] = Exercise("three", "3 Three", np.linalg.inv)
+    lab.check("three", 1.0)
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.startswith("✗ 3 Three: your answer could not be checked; it led to LinAlgError: ")
+
+
+def test_cells_that_wait(lab: tc.Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    assert lab.ready(1, "a")
+    assert capsys.readouterr().out == ""
+    assert not lab.ready(1, ...)
+    assert capsys.readouterr().out == "○ This cell waits for an exercise above.\n"
+
+
+def test_unknown_names_are_refused(lab: tc.Lab) -> None:
+    with pytest.raises(tl.TLError, match="no exercise 'three'; its exercises: two, both"):
+        lab.check("three", 1)
+    with pytest.raises(tl.TLError, match="there is no lab 'lab9'; expected one of lab1_concepts"):
+        tc.Lab("lab9")
+
+
+# --- submissions ------------------------------------------------------------------------------------------------
+
+OPENED = "import tlhelpers as tl\nlab = tc.Lab('lab1_concepts')\nlab.check('why', 'C')\nlab.check('freezing', 'a')"
+
+
+def notebook(path: Path, *cells: str) -> Path:
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(book, path)
+    return path
+
+
+def test_a_notebook_is_checked_from_outside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = notebook(tmp_path / "mine.ipynb", OPENED, "1 / 0", "lab.check('unfreezing', 'D')")
+    before = path.read_bytes()
+    assert main(["check", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert "✓ why: C. The features exist already" in said
+    assert "✗ freezing: A is not it." in said
+    assert "✓ unfreezing:" in said, "a cell that fails must not keep the next from being checked"
+    assert "○ gain: not started" in said
+    assert path.read_bytes() == before
+
+
+def test_a_folder_of_submissions_becomes_a_table(tmp_path: Path) -> None:
+    notebook(tmp_path / "in" / "ada" / "lab.ipynb", OPENED)
+    notebook(tmp_path / "in" / "bob.ipynb", OPENED, "import time; time.sleep(600)")
+    notebook(tmp_path / "in" / "cyd.ipynb", OPENED, "import os; os._exit(3)")
+    (tmp_path / "in" / "dan.ipynb").write_text("not a notebook", encoding="utf8")
+    notebook(tmp_path / "in" / "=eve.ipynb", "x = 1")
+    notebook(tmp_path / "in" / ".ipynb_checkpoints" / "old.ipynb", "x = 1")
+    start = time.perf_counter()
+    check_folder(tmp_path / "in", tmp_path / "out.csv", limit_seconds=25)
+    assert time.perf_counter() - start < 200
+    with (tmp_path / "out.csv").open(encoding="utf-8-sig", newline="") as file:
+        rows = {row["notebook"]: row for row in csv.DictReader(file)}
+    assert list(rows) == ["'=eve.ipynb", "ada/lab.ipynb", "bob.ipynb", "cyd.ipynb", "dan.ipynb"]
+    ada = rows["ada/lab.ipynb"]
+    assert (ada["lab"], ada["right"], ada["exercises"], ada["trouble"]) == ("lab1_concepts", "1", "9", "")
+    assert (ada["why"], ada["freezing"], ada["gain"]) == ("✓", "✗", "○")
+    assert "stopped after 25 s" in rows["bob.ipynb"]["trouble"]
+    assert rows["bob.ipynb"]["why"] == "✓", "what was checked before it hung counts"
+    assert rows["cyd.ipynb"]["trouble"].startswith("it ended early")
+    assert rows["dan.ipynb"]["trouble"].startswith("it ended early")
+    assert (rows["'=eve.ipynb"]["lab"], rows["'=eve.ipynb"]["right"]) == ("", "0")
+
+
+def test_a_submission_that_takes_all_memory_is_stopped(tmp_path: Path) -> None:
+    greedy = "import time\nkept = [bytearray(b'x') * 10**8 for _ in range(15)]\ntime.sleep(60)"
+    found = check_notebook(notebook(tmp_path / "greedy.ipynb", greedy), limit_seconds=60, limit_gigabytes=1.0)
+    assert "GB of memory; 1 GB are allowed" in found.trouble
+
+
+def test_nothing_to_check_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(tl.DataError, match="there is no notebook at"):
+        check_notebook(tmp_path / "none.ipynb")
+    assert main(["check", str(tmp_path)]) == 1
+    assert "there is no notebook (*.ipynb) below" in capsys.readouterr().err

@@ -1,0 +1,20 @@
+"""Training that is killed outright, again and again, loses nothing that was finished."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+def test_twenty_kills_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2] / "tools"))
+    import kill_test
+
+    rows = kill_test.kill_all(20, seed=1)
+    print(kill_test.table(rows))
+    assert sum(row["kills"] for row in rows) >= 20
+    assert sum(row["in_a_save"] for row in rows) >= 2, "no kill hit a save: this proved too little"
+    assert [row["epochs_lost"] for row in rows] == [0] * len(rows)
+    assert [row["torn"] for row in rows] == [0] * len(rows)
+    assert all(row["equal"] for row in rows)

@@ -1,0 +1,1 @@
+"""Object detection: boxes, a drawn data set, small detectors, mean average precision."""

@@ -1,0 +1,1 @@
+"""Results files, and what the chapter concludes from them."""

@@ -1,0 +1,1 @@
+"""Medical imaging: clinical scores, calibration, reports, the published chest radiographs."""

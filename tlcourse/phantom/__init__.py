@@ -1,0 +1,1 @@
+"""Drawn chest radiographs whose findings are known; no medical data."""

@@ -1,0 +1,1 @@
+"""Drawn images: OpenMoji drawings on made-up backgrounds, in eight classes."""

@@ -1,0 +1,198 @@
+"""Batches from images that were decoded once: bytes that stay on the device, cropped and flipped there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch.nn import functional
+from torch.utils.data import DataLoader
+
+from tlhelpers.errors import DataError
+from tlhelpers.models.preprocessing import Preprocessing
+
+SMALLEST_CROP = 0.5  # share of an image's area, as in `Preprocessing.training`
+
+
+class Order:
+    """Which images make up each batch: int64 numbers, in the order of a `DataLoader` with the same generator.
+
+    Args:
+        count: images.
+        batch_size: images in a batch; the last one has what is left.
+        seed: shuffles anew at each pass; None keeps the natural order.
+        share: (number of this process, processes): of each batch this process gets its part.
+    """
+
+    def __init__(self, count: int, batch_size: int, seed: int | None = None, share: tuple[int, int] = (0, 1)) -> None:
+        self.batch_size, self.share, self.shuffled = batch_size, share, seed is not None
+        self.generator = torch.Generator().manual_seed(seed or 0)
+        # BatchNorm cannot normalise one value by itself, so a last batch of a single image is left out, and one of
+        # which some process would get none; which images those are changes with every shuffle.
+        left = count % batch_size
+        too_few = self.shuffled and count > batch_size and 0 < left < max(share[1], 2)
+        numbers: Any = range(count)
+        self._numbers: DataLoader[torch.Tensor] = DataLoader(
+            numbers, batch_size, shuffle=self.shuffled, drop_last=too_few, generator=self.generator
+        )
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        # A generator, so that nothing is drawn before the first batch is asked for: a DataLoader with workers asks
+        # twice for an iterator.
+        rank, world = self.share
+        for batch in self._numbers:
+            part = batch.tensor_split(world)[rank]
+            if len(part):
+                yield part
+
+
+class EpochOrder:
+    """Shuffled batches of one size (an incomplete last one is left out) that depend on seed and epoch alone."""
+
+    def __init__(self, count: int, batch_size: int, seed: int) -> None:
+        self.count, self.batch_size, self.seed, self.epoch = count, batch_size, seed, 1
+
+    def __len__(self) -> int:
+        return self.count // self.batch_size
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        order = torch.randperm(self.count, generator=_generator(self.seed, self.epoch))
+        return iter(order.split(self.batch_size)[: len(self)])
+
+
+class PixelBatches:
+    """Batches of (images, labels) for `fit`, from images of one size.
+
+    Iterating gives float32 images (batch, 3, size, size), normalised, and labels (batch,). What crop an image gets
+    depends on the seed, the epoch and the image alone, so that neither the order nor an interruption changes it.
+
+    Args:
+        pixels: uint8 (images, 3, height, width), square, on any device; not copied.
+        labels: int64 (images,), on the same device.
+        look: gives the normalisation. The images are not cropped to its size.
+        order: an `Order` or `EpochOrder` of as many images.
+        crop: share of the area that the smallest random crop has (aspect ratio 3:4 to 4:3, mirrored half of the
+            time); None takes the whole image as it is.
+        aspects: width / height that each image had before it was made square, for the crops' aspect ratio.
+        sizes: for each epoch, the side in pixels of its images; one number is for all; None leaves them as they are.
+        seed: of the crops.
+
+    Raises:
+        DataError: if pixels and labels do not fit together.
+    """
+
+    def __init__(
+        self,
+        pixels: torch.Tensor,
+        labels: torch.Tensor,
+        look: Preprocessing,
+        order: Order | EpochOrder,
+        *,
+        crop: float | None = None,
+        aspects: torch.Tensor | None = None,
+        sizes: Sequence[int] | int | None = None,
+        seed: int = 0,
+    ) -> None:
+        square = pixels.ndim == 4 and pixels.shape[1] == 3 and pixels.shape[2] == pixels.shape[3]
+        if pixels.dtype != torch.uint8 or not square or len(pixels) != len(labels):
+            raise DataError(
+                "PixelBatches needs uint8 images (count, 3, side, side) and as many labels; "
+                f"got {pixels.dtype} {tuple(pixels.shape)} and {len(labels)} labels"
+            )
+        self.pixels, self.labels, self.look, self.order = pixels, labels, look, order
+        self.crop, self.sizes, self.seed, self.epoch = crop, sizes, seed, 1
+        self.aspects = torch.ones(len(labels)) if aspects is None else aspects
+        self._mean = torch.tensor(look.mean, device=pixels.device).view(3, 1, 1)
+        self._std = torch.tensor(look.std, device=pixels.device).view(3, 1, 1)
+
+    @property
+    def batch_size(self) -> int:
+        """Images in a batch."""
+        return self.order.batch_size
+
+    @property
+    def generator(self) -> torch.Generator | None:
+        """What the order is drawn from, where it goes on from epoch to epoch."""
+        return getattr(self.order, "generator", None)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def set_epoch(self, epoch: int) -> None:
+        """What follows is epoch number `epoch`, from 1."""
+        self.epoch = epoch
+        if isinstance(self.order, EpochOrder):
+            self.order.epoch = epoch
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        device = self.labels.device
+        draws = torch.rand(5, len(self.labels), generator=_generator(self.seed, self.epoch, stream=1)).to(device)
+        aspects = self.aspects.to(device)
+        for chosen in batches_on(device, self.order):
+            yield self._images(self.pixels[chosen], draws[:, chosen], aspects[chosen]), self.labels[chosen]
+
+    def _images(self, pixels: torch.Tensor, draws: torch.Tensor, aspects: torch.Tensor) -> torch.Tensor:
+        # The arithmetic of torchvision's ToDtype and Normalize, there for one image: the same numbers, bit for bit.
+        images = pixels.to(torch.float32).mul_(1 / 255).sub_(self._mean).div_(self._std)
+        side = self._side()
+        if self.crop is not None:
+            return random_crops(images, self.crop, draws, aspects, side)
+        if side != images.shape[-1]:
+            images = functional.interpolate(images, (side, side), mode="bilinear", antialias=True)
+        return images
+
+    def _side(self) -> int:
+        if self.sizes is None:
+            return self.pixels.shape[-1]
+        return self.sizes if isinstance(self.sizes, int) else self.sizes[self.epoch - 1]
+
+
+def random_crops(
+    images: torch.Tensor, smallest: float, draws: torch.Tensor, aspects: torch.Tensor, side: int | None = None
+) -> torch.Tensor:
+    """A random part of each image, brought to one size, mirrored half of the time.
+
+    As torchvision's `RandomResizedCrop` and `RandomHorizontalFlip` do it one by one (there a crop that does not fit
+    is drawn again, here its longer side is cut), but in one call, so that a GPU can do it.
+
+    Args:
+        images: (batch, 3, height, width), float: images that may have been squeezed to this shape.
+        smallest: share of the area that a crop has at least; at most it has all of it.
+        draws: (5, batch), uniform between 0 and 1, on the same device.
+        aspects: (batch,), on the same device: width / height of the images as they were, for crops with an aspect of
+            3:4 to 4:3.
+        side: of the crops that come back, in pixels; None: the images' own.
+    """
+    area, ratio, left, top, mirror = draws
+    area = smallest + (1 - smallest) * area
+    ratio = torch.exp((2 * ratio - 1) * math.log(4 / 3)) / aspects
+    width, height = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
+    # An affine map from the output's coordinates, -1 to 1, to the input's.
+    theta = torch.zeros(len(images), 2, 3, device=images.device)
+    theta[:, 0, 0] = torch.where(mirror < 0.5, -width, width)
+    theta[:, 1, 1] = height
+    theta[:, 0, 2] = (1 - width) * (2 * left - 1)
+    theta[:, 1, 2] = (1 - height) * (2 * top - 1)
+    here = images.shape[-1]
+    side = here if side is None else side
+    sampled = side if 1.5 * side > here else here  # taking every second pixel or fewer would make patterns
+    grid = functional.affine_grid(theta, [*images.shape[:2], sampled, sampled], align_corners=False)
+    crops = functional.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    if sampled == side:
+        return crops
+    return functional.interpolate(crops, (side, side), mode="bilinear", antialias=True)
+
+
+def batches_on(device: torch.device, order: Order | EpochOrder) -> Iterator[torch.Tensor]:
+    """The batches of an order on a device, sent there all at once: a GPU would have to wait for each one sent alone."""
+    batches = list(order)
+    return iter(torch.cat(batches).to(device).split([len(batch) for batch in batches])) if batches else iter(())
+
+
+def _generator(seed: int, epoch: int, stream: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed((seed * 100_003 + epoch) * 2 + stream)
