@@ -1,4 +1,4 @@
-# `make lab` opens the course, `make test` checks everything; both first install what is missing into .venv.
+# `make lab` opens the course, `make test` checks it; both first install what is missing into .venv.
 # `make` alone lists the rest. To choose a Python: make lab PYTHON=python3.12
 
 ifeq ($(OS),Windows_NT)
@@ -9,18 +9,26 @@ PYTHON ?= python3
 PY := .venv/bin/python
 endif
 NOTEBOOKS := $(wildcard chapter12/*.ipynb labs/*.ipynb solutions/*.ipynb)
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n 2
 
-.PHONY: help lab test run sync results bench constraints lint clean
+.PHONY: help lab again test test-all lint run sync results bench constraints clean
 
 help:  ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
-lab: .venv/.installed  ## open the course in JupyterLab
+lab: .venv/.installed  ## open your copies of the notebooks in JupyterLab
 	$(PY) tools/lab.py
 
-test: lint  ## lint, run the unit tests, compare the notebooks' outputs
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 tests
-	$(if $(NOTEBOOKS),OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --nbval $(NOTEBOOKS))
+again: .venv/.installed  ## start a lab again, and keep your version beside it: make again LAB=lab2
+	$(PY) tools/workbook.py again "$(LAB)"
+
+test: lint  ## lint, run the unit tests but the slow ones, compare the notebooks' outputs
+	$(PYTEST) -m "not slow" tests
+	$(if $(NOTEBOOKS),$(PYTEST) --dist loadfile --nbval $(NOTEBOOKS))
+
+test-all: lint  ## the same with the slow tests: installation, a browser, training that is killed
+	$(PYTEST) tests
+	$(if $(NOTEBOOKS),$(PYTEST) --dist loadfile --nbval $(NOTEBOOKS))
 
 lint: .venv/.installed  ## check style, format and types
 	$(PY) -m ruff check .
@@ -33,8 +41,9 @@ run: .venv/.installed  ## execute every notebook, without a screen
 sync: .venv/.installed  ## make the labs out of their solutions, and each notebook anew from its .py file
 	$(PY) tools/labs.py
 	$(PY) tools/notebooks.py sync
+	$(PY) tools/results_page.py
 
-results: .venv/.installed  ## measure what is missing of what prose quotes: make results REAL=FOLDER (hours)
+results: .venv/.installed  ## measure what is missing of the results that are quoted: make results REAL=FOLDER (hours)
 	$(PY) experiments/folders.py $(if $(REAL),"$(REAL)")
 	$(PY) experiments/transfer.py $(if $(REAL),"$(REAL)")
 	$(PY) experiments/claims.py $(if $(REAL),"$(REAL)")
@@ -51,7 +60,7 @@ constraints: .venv/.installed  ## take the newest versions of all packages into 
 	$(PY) -m uv pip compile --universal --python-version 3.10 --extra dev --extra bench --extra language --upgrade \
 	    --no-annotate --no-header --quiet --output-file constraints.txt pyproject.toml
 
-clean:  ## remove the installation and the tools' caches; runs/ and downloads stay
+clean:  ## remove the installation and the tools' caches; workbook/, runs/ and downloads stay
 	rm -rf .venv build .pytest_cache .ruff_cache .mypy_cache
 
 # Holds only after a complete installation; a change of either file brings it up to date.

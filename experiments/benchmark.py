@@ -251,7 +251,7 @@ def tables() -> str:
     if not rows:
         return "Not measured yet.\n"
     lines = [
-        "| case | contestant | rounds | seconds, best (median) | ours is faster by | accuracy | memory, ÷ plain's |",
+        "| case | loop | rounds | seconds, best (median) | tlhelpers is faster by | accuracy | memory, ÷ plain's |",
         "|---|---|---|---|---|---|---|",
     ]
     for case in CASES:

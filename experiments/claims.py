@@ -93,12 +93,20 @@ def rates(model: Any, backbone: float = RATE, head: float = HEAD_RATE) -> dict[s
     return {name: head if name == "head" else backbone for name in names}
 
 
-def fitted(model: Any, data: tl.ImageData, seed: int, **options: Any) -> Cell:
+STEP_OPTIONS = ("optimizer", "schedule", "loss")  # options that belong to a step
+
+
+def fitted(model: Any, data: tl.ImageData, seed: int, epochs: int = EPOCHS[PER_CLASS], **options: Any) -> Cell:
     """Train with the common settings, but for `options`, and score."""
     start = time.perf_counter()
-    common: dict[str, Any] = {"epochs": EPOCHS[PER_CLASS], "batch_size": BATCH, "keep": "last", "schedule": "one-cycle"}
-    run = tl.fit(model, data, seed=seed, **{**common, **options})
-    return scored(run, start)
+    return scored(trained(model, data, seed, epochs, **options), start)
+
+
+def trained(model: Any, data: tl.ImageData, seed: int, epochs: int, **options: Any) -> tl.Run:
+    """Train with the common settings, but for `options`."""
+    step = {"schedule": "one-cycle", **{name: options.pop(name) for name in STEP_OPTIONS if name in options}}
+    count = tl.Epochs(epochs, keep="last")
+    return tl.fit(model, data, epochs=count, batch_size=BATCH, seed=seed, step=tl.StepOptions(**step), **options)
 
 
 def scored(run: tl.Run, start: float) -> Cell:
@@ -160,10 +168,10 @@ def forgetting(lr: float, seed: int, *, source: Path) -> Cell:
     """
     model, original = network(seed, None if lr else 0), tl.load_model("resnet18", size=SIDE)
     test = safari().test
-    before = said(original, test)
+    before = answers(original, test)
     cell = fitted(model, drawn(PER_CLASS, seed), seed, lr=rates(model, lr))
     model.fc = original.fc
-    cell["old_answers_kept"] = round(float((said(model, test) == before).float().mean()), 4)
+    cell["old_answers_kept"] = round(float((answers(model, test) == before).float().mean()), 4)
     cell["source_accuracy"] = source_accuracy(model, source)
     with torch.no_grad():
         for buffer, old in zip(model.buffers(), original.buffers(), strict=True):
@@ -177,7 +185,7 @@ def source_accuracy(model: Any, folder: Path) -> float:
     return round(float((compute_logits(model, photographs)[0].argmax(1) == labels).float().mean()), 4)
 
 
-def said(model: Any, split: tl.ImageSplit) -> torch.Tensor:
+def answers(model: Any, split: tl.ImageSplit) -> torch.Tensor:
     """The number of the class that a network gives to each image."""
     return compute_logits(model, scoring_batches(model, split, 64))[0].argmax(1)
 
@@ -187,8 +195,8 @@ def source_images(folder: Path, count: int = 1000) -> tuple[list[tuple[torch.Ten
     """Validation photographs of the source task, evenly taken, normalised, in batches; and their labels."""
     part = load_pixels(folder, "val", ROOT / "runs" / "claims")
     chosen = torch.arange(0, len(part.labels), max(len(part.labels) // count, 1))[:count]
-    look = tl.load_model("resnet18", size=SIDE).card.preprocessing
-    mean, std = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (look.mean, look.std))
+    expected = tl.load_model("resnet18", size=SIDE).card.preprocessing
+    mean, std = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (expected.mean, expected.std))
     images = (part.pixels[chosen] / 255 - mean) / std
     return list(zip(images.split(100), part.labels[chosen].split(100), strict=True)), part.labels[chosen]
 
@@ -228,14 +236,7 @@ def stages(method: str, seed: int) -> Cell:
         return fitted(model, data, seed, lr=chosen())
     for last, epochs in ((0, 1), (1, 1), (2, 1), (5, 3)):
         tl.unfreeze(model, last=last)
-        part = seed + 100 * last  # so that the stages draw other crops
-        options: dict[str, Any] = {
-            "batch_size": BATCH,
-            "keep": "last",
-            "schedule": "one-cycle",
-            "seed": part,
-        }
-        run = tl.fit(model, data, epochs=epochs, lr=chosen(), **options)
+        run = trained(model, data, seed + 100 * last, epochs, lr=chosen())  # the stages draw other crops
     return scored(run, start)
 
 
@@ -272,8 +273,8 @@ def batchnorm(method: str, batch_size: int, seed: int) -> Cell:
         for parameter in model.parameters():
             parameter.requires_grad = False
         model.fc.requires_grad_(True)
-    look = model.card.preprocessing.evaluation()
-    images = torch.stack([look(data.train.image(i)) for i in range(len(data.train))])
+    transform = model.card.preprocessing.evaluation()
+    images = torch.stack([transform(data.train.image(i)) for i in range(len(data.train))])
     optimizer = AdamW(model.fc.parameters(), lr=HEAD_RATE)
     order, accuracies = torch.Generator().manual_seed(seed), []
     for _ in range(EPOCHS[PER_CLASS]):

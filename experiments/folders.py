@@ -1,4 +1,4 @@
-"""Measure what the README quotes about real image folders, and write it to tlcourse/measurements/data/folders.json.
+"""Measure what docs/results.md quotes about real images; it goes to tlcourse/measurements/data/folders.json.
 
     make results REAL=path/to/folders      or      python experiments/folders.py path/to/folders
 
@@ -36,7 +36,7 @@ def main() -> int:
     parser.add_argument("--again", action="store_true", help="measure also what is measured already")
     options = parser.parse_args()
     if options.real is None:
-        print("no folder of real images was named, so what the README says of them stays: make results REAL=FOLDER")
+        print("no folder of real images was named, so the results of the last run stay: make results REAL=FOLDER")
         return 0
     results = json.loads(TARGET.read_text(encoding="utf8")) if TARGET.exists() else {}
     for name, extra in OPTIONS.items():
@@ -68,8 +68,9 @@ def _measure(real: Path, command: list[str]) -> dict[str, Any]:
 
 
 def _shown(command: list[str]) -> str:
-    quoted = [f"'{word}'" if "\\" in word else word for word in command]
-    return " ".join(["python -m tlhelpers", *quoted])
+    """The command as a reader types it, for a folder that holds the image folders."""
+    quoted = [f"'{word}'" if "\\" in word else word for word in command[2:]]
+    return " ".join(["tlhelpers", command[0], f"FOLDER/{command[1]}", *quoted])
 
 
 if __name__ == "__main__":

@@ -242,18 +242,18 @@ def fuzz(folder: Path) -> tuple[dict[str, dict[str, int]], list[str]]:
 
 
 def train_on(folder: Path) -> str:
-    """Load the folder of spoiled files and train for an epoch; returns the report's first line."""
+    """Load the folder of spoiled files and train for an epoch; returns the report's first line without the path."""
     import tlhelpers as tl
 
     data = tl.load_folder(folder, verbose=False)
     model = tl.freeze(tl.load_model("resnet18", classes=data.classes, size=32))
     tl.fit(model, data, epochs=1)
-    return str(data.report).splitlines()[0]
+    return str(data.report).splitlines()[0].rpartition(": ")[2]
 
 
 def table(counts: dict[str, dict[str, int]]) -> str:
     """The counts as Markdown."""
-    lines = ["| spoiled by | files | " + " | ".join(OUTCOMES) + " |", "|---" * (len(OUTCOMES) + 2) + "|"]
+    lines = ["| damage | files | " + " | ".join(OUTCOMES) + " |", "|---" * (len(OUTCOMES) + 2) + "|"]
     total = dict.fromkeys(OUTCOMES, 0)
     for kind, row in counts.items():
         lines.append(f"| {kind} | {sum(row.values())} | {' | '.join(str(row[name]) for name in OUTCOMES)} |")

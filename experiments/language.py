@@ -1,11 +1,11 @@
-"""Measure what transfer brings for language: two data sets of sentences, four ways, three sizes, five seeds.
+"""Measure what transfer brings for language: two data sets of sentences, four methods, three sizes, five seeds.
 
     python experiments/language.py [ARCHIVE]     measure what is missing and write the results file
 
-ARCHIVE is hutto_ICWSM_2014.tar.gz, the real reviews (its address is in movie_reviews.py); without it only
+ARCHIVE is hutto_ICWSM_2014.tar.gz, the real reviews (its address is in tlcourse/language/reviews.py); without it only
 the sentences that were written for this course are measured. A seed decides which training sentences are drawn, their
-order, the head's first weights and dropout; the test set is always the same. Every way that trains the network takes
-the same number of steps. Nothing is chosen on the test set: the weights are those after the last step.
+order, the head's first weights and dropout; the test set is always the same. Every method that trains the network
+takes the same number of steps. Nothing is chosen on the test set: the weights are those after the last step.
 
 The learning rates in `tlcourse.language.METHODS` were set beforehand, once, to usual values, and not searched for; a
 search could move every row.

@@ -79,19 +79,17 @@ def ours(job: Job, model: Any) -> nn.Module:
     if job.trainable:
         tl.freeze_modules(*(m for m in model.modules() if not any(p.requires_grad for p in m.parameters())))
     # The peers' crop, on which all are scored, and not the one that the weights' card asks for.
-    look = dataclasses.replace(model.card.preprocessing, resize=round(job.size * 256 / 224))
-    model.card = dataclasses.replace(model.card, preprocessing=look)
+    preprocessing = dataclasses.replace(model.card.preprocessing, resize=round(job.size * 256 / 224))
+    model.card = dataclasses.replace(model.card, preprocessing=preprocessing)
     data = tl.load_folder(job.folder, verbose=False)
     tl.fit(
         model,
         data,
-        epochs=job.epochs,
+        epochs=tl.Epochs(job.epochs, keep="last"),
         batch_size=job.batch_size,
         lr=job.lr,
         augment=job.augment,
-        optimizer=functools.partial(torch.optim.SGD, momentum=0.9),
-        schedule="constant",
-        keep="last",
+        step=tl.StepOptions(optimizer=functools.partial(torch.optim.SGD, momentum=0.9), schedule="constant"),
         seed=job.seed,
     )
     return model

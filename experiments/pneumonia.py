@@ -1,13 +1,13 @@
-"""Normal or pneumonia on radiographs of children: ways to train, leaks and shortcuts, and another hospital.
+"""Normal or pneumonia on radiographs of children: training methods, leaks and shortcuts, and another hospital.
 
     python experiments/pneumonia.py FOLDER       measure what is missing and write the results file
     python experiments/pneumonia.py --table      print the table
 
 FOLDER holds the radiographs of Kermany et al. (2018): `chest_xray`, or the folder in it that holds `train`. A seed
-divides the patients of `train` into training, validation and held-out ones (65, 15 and 20 %). If the folder has a part
+divides the patients of `train` into training, validation and held-out ones (65, 15 and 20 %). If the folder has
 `test`, its images are scored too, by the same models, and the fifth of the patients is still held out. Everything
-that is chosen (regularisation, temperature, threshold) is chosen on validation patients, but for the ways whose names
-say "own": they use the images that are judged, without their labels.
+that is chosen (regularisation, temperature, threshold) is chosen on validation patients, but for the methods whose
+names say "own": they use the images that are judged, without their labels.
 
 Where the backbone stays frozen, what it makes of each image is computed once for all seeds, and kept in
 runs/pneumonia. The last blocks are trained anew for every seed (minutes on two cores); their scores are kept there too.
@@ -46,7 +46,7 @@ SEEDS = range(5)
 STRENGTHS = (3e-4, 1e-3, 3e-3, 1e-2)  # C of the logistic regression
 
 
-# --- one way, one seed ------------------------------------------------------------------------------------------
+# --- one method, one seed ---------------------------------------------------------------------------------------
 
 ALL_VARIED = tuple(name for name in PREPARED if name.startswith("varied ") and "equalised" not in name)
 ALL_BOTH = tuple(name for name in PREPARED if "varied" in name and "equalised" in name)
@@ -76,7 +76,7 @@ class Unlabelled:
     """What a place's own images, without labels, repair of a head that was trained elsewhere.
 
     Attributes:
-        way: the way of training.
+        method: the method of training.
         statistics: features are standardised by mean and deviation of the images that are judged.
         threshold: it lies between the two hills of the judged images' scores, and does not come from validation.
     """
@@ -121,9 +121,9 @@ def head(x: np.ndarray, y: np.ndarray, x_val: np.ndarray, y_val: np.ndarray) -> 
     return best[1]
 
 
-@functools.lru_cache(maxsize=1)  # the places of a way come one after another
+@functools.lru_cache(maxsize=1)  # the places of a method come one after another
 def trained(pool: Pool, method: str, by: str, seed: int) -> Judge:
-    """Train a way; what it gives maps a place and rows to log-odds of pneumonia."""
+    """Train a method; the result maps a place and rows to log-odds of pneumonia."""
     parts = train, val, _ = divided(pool, seed, by)
     y, y_val = pool.labels[train], pool.labels[val]
     if method == "always pneumonia":
@@ -183,7 +183,7 @@ def misled(pool: Pool, parts: Parts) -> Judge:
     return lambda place, rows: judge(seen[place][rows])
 
 
-# What is measured: a way, how the images are divided, and where it is judged. `here` is the held-out fifth.
+# What is measured: a method, how the images are divided, and where it is judged. `here` is the held-out fifth.
 FEW = "elsewhere, few ill"  # two of five, and not three of four
 ALL = ("here", "elsewhere", "test")
 MIXED = {*OWN, *(own.method for own in OWN.values())}  # where it is measured what fewer ill do
@@ -231,7 +231,7 @@ def scored(
     numbers = clinical_scores(odds, labels, threshold)
     wanted = ("AUC", "average precision", "accuracy", "balanced accuracy", "sensitivity", "specificity")
     cell = {name: round(float(numbers[name]), 4) for name in wanted}
-    cell["validation AUC"] = round(float(roc_auc_score(val_labels, val_odds)), 4)  # by this a way would be chosen
+    cell["validation AUC"] = round(float(roc_auc_score(val_labels, val_odds)), 4)  # by this a method would be chosen
     for kind in sorted({"bacteria", "virus"} & set(kinds)):
         cell[f"sensitivity, {kind}"] = round(float((odds[kinds == kind] >= threshold).mean()), 4)
     found = to_probabilities(odds, fit_temperature(val_odds, val_labels))
@@ -295,7 +295,7 @@ def table() -> str:
     if not cells:
         return "Not measured yet.\n"
     columns = ("validation AUC", "AUC", "accuracy", "balanced accuracy", "sensitivity", "specificity")
-    lines = [f"| way | divided by | scored | {' | '.join(columns)} |", "|---" * (3 + len(columns)) + "|"]
+    lines = [f"| method | divided by | scored | {' | '.join(columns)} |", "|---" * (3 + len(columns)) + "|"]
     for method, by, places in MEASURED:
         for place in places:
             found = [c for c in cells if (c["method"], c["divided_by"], c["place"]) == (method, by, place)]

@@ -28,17 +28,18 @@ import tlhelpers as tl  # first: it settles how OpenMP's threads wait
 
 # isort: split
 import torch
+from embedded_weights import pack, write_embedded, write_facts
 from tiny_imagenet import Pixels, load_pixels
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from tlhelpers.loop import compute_logits
-from tlhelpers.models.embedded import pack, read_facts, unpack, write_embedded, write_facts
+from tlhelpers.models.weights import read_facts, unpack
 from tlhelpers.pixel_batches import EpochOrder, Order, PixelBatches
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / "runs" / "pretrain"
-LOOK = tl.Preprocessing(size=64, resize=64)  # ImageNet's mean and standard deviation
+PREPROCESSING = tl.Preprocessing(size=64, resize=64)  # ImageNet's mean and standard deviation
 BATCH = 128
 SOURCE = "Tiny ImageNet (Stanford CS231n; images of ImageNet at 64 px): {train:,} images of {classes} classes"
 TERMS = "for teaching and research, as ImageNet's terms ask of its images; whether they bind weights is not settled"
@@ -111,7 +112,7 @@ def accuracies(model: nn.Module, val: Pixels, side: int) -> tuple[float, float]:
     """
     device = tl.use_profile(precision="fp32").device
     order = Order(len(val.labels), 2 * BATCH)
-    batches = PixelBatches(val.pixels.to(device), val.labels.to(device), LOOK, order, sizes=side)
+    batches = PixelBatches(val.pixels.to(device), val.labels.to(device), PREPROCESSING, order, sizes=side)
     logits, labels = compute_logits(model.to(device), batches)
     hits = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
     return float(hits[:, 0].float().mean()), float(hits.any(dim=1).float().mean())
@@ -134,24 +135,22 @@ def train(name: str, data: Pixels, val: Pixels) -> tl.Run:
     recipe = RECIPES[name]
     profile = tl.use_profile()
     print(f"{name}\n{profile}", flush=True)
-    images = data.pixels.to(profile.device), data.labels.to(profile.device), LOOK
-    scored = val.pixels.to(profile.device), val.labels.to(profile.device), LOOK
+    images = data.pixels.to(profile.device), data.labels.to(profile.device), PREPROCESSING
+    scored = val.pixels.to(profile.device), val.labels.to(profile.device), PREPROCESSING
     sides, order = recipe.sides, EpochOrder(len(data.labels), BATCH, recipe.seed)
     batches = {
         "train": PixelBatches(*images, order, crop=recipe.crop, sizes=sides, seed=recipe.seed),
         "val": PixelBatches(*scored, Order(len(val.labels), 2 * BATCH), sizes=sides),
     }
+    momentum = {"momentum": 0.9, "nesterov": True, "weight_decay": recipe.weight_decay}
     run = tl.fit(
         starting(name, data, val),
         batches,
-        epochs=len(sides),
+        epochs=tl.Epochs(len(sides), keep="last"),
         lr=recipe.lr,
-        optimizer=functools.partial(torch.optim.SGD, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay),
-        schedule="one-cycle",
-        keep="last",
+        step=tl.StepOptions(optimizer=functools.partial(torch.optim.SGD, **momentum), schedule="one-cycle"),
         seed=recipe.seed,
-        checkpoint=RUNS / name,
-        resume=True,
+        checkpoint=tl.Checkpoint(RUNS / name, resume=True),
     )
     print(run.history.round(4).to_string(), flush=True)
     return run
@@ -173,7 +172,9 @@ def starting(name: str, data: Pixels, val: Pixels) -> Any:
     model = vgg_with_batchnorm("A" if name == "vgg11_gap" else "D", count, seed)
     if name == "vgg16_start":
         small = train("vgg11_gap", data, val).model.cpu()
-        batches = PixelBatches(data.pixels, data.labels, LOOK, EpochOrder(len(data.labels), BATCH, seed), sizes=32)
+        batches = PixelBatches(
+            data.pixels, data.labels, PREPROCESSING, EpochOrder(len(data.labels), BATCH, seed), sizes=32
+        )
         grow_vgg(model, small, next(iter(batches))[0])
     return model
 
@@ -276,7 +277,7 @@ def _facts(name: str, model: nn.Module, run: tl.Run, data: Pixels, loss: float) 
         "sentence": f"{name} trained by us on {len(data.labels):,} images of Tiny ImageNet at up to {largest} px, "
         "not on ImageNet itself; it came with this package.",
         "licence": TERMS,
-        "preprocessing": dataclasses.asdict(LOOK.at(recipe.sides[-1])),  # at another size it is much worse
+        "preprocessing": dataclasses.asdict(PREPROCESSING.at(recipe.sides[-1])),  # at another size it is much worse
         "classes": list(data.classes),
         "details": {
             "source": source,

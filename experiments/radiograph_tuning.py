@@ -28,7 +28,7 @@ def tuned_odds(pool: Pool, parts: tuple[np.ndarray, ...], by: str, seed: int) ->
     Args:
         pool: the radiographs.
         parts: rows of training, validation and held-out images.
-        by: how they were divided; a part of the name under which the result is kept.
+        by: how they were divided; a piece of the name under which the result is kept.
         seed: of the division, shuffling and augmentation.
 
     Returns:
@@ -60,14 +60,15 @@ def _tuned(pool: Pool, train: np.ndarray, val: np.ndarray, seed: int) -> nn.Modu
     tl.fit(
         model,
         tl.ImageData("radiographs", _split(pool, train).with_transform(None), _split(pool, val), None, CARD),
-        epochs=EPOCHS,
+        epochs=tl.Epochs(EPOCHS, keep="last"),
         lr=rates,
         augment=_Augmented(),
-        views=VIEWS,
-        optimizer=functools.partial(torch.optim.AdamW, weight_decay=1e-2),
-        schedule="one-cycle",
-        loss=nn.CrossEntropyLoss(weight=weights.to(tl.current_profile().device)),
-        keep="last",
+        step=tl.StepOptions(
+            optimizer=functools.partial(torch.optim.AdamW, weight_decay=1e-2),
+            schedule="one-cycle",
+            loss=nn.CrossEntropyLoss(weight=weights.to(tl.current_profile().device)),
+        ),
+        cache=VIEWS,
         seed=seed,
     )
     return model
@@ -78,13 +79,13 @@ class _Augmented:
 
     def __init__(self) -> None:
         self.side = READINGS["last"].side
-        self.look = preprocessing(self.side).evaluation()
+        self.transform = preprocessing(self.side).evaluation()
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
         view = varied(image, self.side)
         if torch.rand(()) < 0.5:
             view = ImageOps.mirror(view)
-        ready: torch.Tensor = self.look(view.convert("RGB"))
+        ready: torch.Tensor = self.transform(view.convert("RGB"))
         return ready
 
 

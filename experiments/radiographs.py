@@ -97,9 +97,9 @@ def lettered(image: Image.Image, side: int) -> Image.Image:
     return film
 
 
-Look = Callable[[Image.Image, int], Image.Image]
-PLACES: dict[str, Look] = {"here": plain, "elsewhere": elsewhere, "lettered": lettered}
-PREPARED: dict[str, Sequence[Look]] = {
+Change = Callable[[Image.Image, int], Image.Image]
+PLACES: dict[str, Change] = {"here": plain, "elsewhere": elsewhere, "lettered": lettered}
+PREPARED: dict[str, Sequence[Change]] = {
     "plain": (plain,),
     "equalised": (equalised,),
     **{f"varied {n}": (varied,) for n in range(VIEWS)},
@@ -121,8 +121,8 @@ class Films:
         image = PLACES[self.place](open_image(self.paths[index]).convert("L"), self.side)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(1000 * index + list(PREPARED).index(self.prepared))
-            for look in PREPARED[self.prepared]:
-                image = look(image, self.side)
+            for change in PREPARED[self.prepared]:
+                image = change(image, self.side)
         return image.convert("RGB")
 
 
@@ -164,7 +164,7 @@ def preprocessing(side: int) -> tl.Preprocessing:
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """All radiographs: those of `train` first, then those of a part `test`, if the folder has one."""
+    """All radiographs: those of `train` first, then those of the test set `test`, if the folder has one."""
 
     paths: tuple[Path, ...]
     labels: np.ndarray  # 1: pneumonia
@@ -179,13 +179,13 @@ class Pool:
         kept = KEPT / f"{ARCH}_{name}_{self.stamp}.npy"
         if not kept.exists():
             model, how = tl.load_model(ARCH), READINGS[reading]
-            look = preprocessing(how.side).evaluation()
+            transform = preprocessing(how.side).evaluation()
             keys = [str(path) for path in self.paths]
             films = Films(self.paths, place, prepared, how.side)
             split = tl.ImageSplit(films, self.labels.tolist(), ("NORMAL", "PNEUMONIA"), keys=keys, name="radiographs")
             rows = np.array_split(np.arange(len(split)), max(len(split) // 256, 1))
             parts = [
-                how.read(model, split.select(some.tolist()).with_transform(look))
+                how.read(model, split.select(some.tolist()).with_transform(transform))
                 for some in tqdm(rows, desc=f"{reading}, {place}, {prepared}")
             ]
             KEPT.mkdir(parents=True, exist_ok=True)
@@ -203,7 +203,7 @@ class Pool:
 def load(folder: Path) -> Pool:
     """The radiographs of a folder."""
     report = tl.load_data("chest_xray", root=folder, verbose=False).report
-    trains, tests = ([i for i in report.images if (i.part or "train") == part] for part in ("train", "test"))
+    trains, tests = ([i for i in report.images if (i.split or "train") == split] for split in ("train", "test"))
     images = [*trains, *tests]
     groups = joined_groups([patient_of(i.path.name).name for i in trains], [i.sha256 for i in trains])
     of_test = [f"test/{patient_of(i.path.name).name}" for i in tests]

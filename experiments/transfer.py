@@ -50,9 +50,9 @@ DATA: dict[str, tuple[int | None, ...]] = {  # training images of each class; No
 
 @dataclass(frozen=True)
 class Method:
-    """A way of training: which blocks move, and the learning rates of head and backbone (AdamW, one cycle).
+    """A training method: which blocks train, and the learning rates of head and backbone (AdamW, one cycle).
 
-    The rates of the first three ways were chosen among three each by the score on safari's validation set, with
+    The rates of the first three methods were chosen among three each by the score on safari's validation set, with
     resnet18, 40 images a class and two seeds that the table does not use. That of "scratch" is a usual one.
     """
 
@@ -72,7 +72,7 @@ METHODS = {
 
 @dataclass(frozen=True)
 class Pixels:
-    """A part of a data set at 64 px: uint8 (images, 3, 64, 64) and labels."""
+    """A split of a data set at 64 px: uint8 (images, 3, 64, 64) and labels."""
 
     pixels: torch.Tensor
     labels: torch.Tensor
@@ -129,21 +129,21 @@ def run(
     if how.last is not None:
         tl.unfreeze(tl.freeze(model), last=how.last)
     rates = {str(group["name"]): how.backbone for group in tl.param_groups(model, 1.0)} | {"head": how.head}
-    look = _look(network)
+    preprocessing = _preprocessing(network)
     device = tl.current_profile().device
     batch = min(BATCH, len(chosen))
     data = train.pixels[chosen].to(device), train.labels[chosen].to(device)
-    batches = PixelBatches(*data, look, EpochOrder(len(chosen), batch, seed), crop=0.5, seed=seed)
-    scored = PixelBatches(test.pixels.to(device), test.labels.to(device), look, Order(len(test.labels), 128))
+    batches = PixelBatches(*data, preprocessing, EpochOrder(len(chosen), batch, seed), crop=0.5, seed=seed)
+    scored = PixelBatches(test.pixels.to(device), test.labels.to(device), preprocessing, Order(len(test.labels), 128))
     steps = Steps(batches, BUDGETS.get(network, BUDGET) // batch)
     tl.fit(
         model,
         {"train": steps, "val": [next(iter(scored))]},  # fit wants some validation; nothing is chosen by it
-        epochs=1,
+        epochs=tl.Epochs(1, keep="last"),
         lr=rates,
-        schedule="one-cycle",
-        optimizer=functools.partial(torch.optim.AdamW, weight_decay=1e-2, fused=True),
-        keep="last",
+        step=tl.StepOptions(
+            optimizer=functools.partial(torch.optim.AdamW, weight_decay=1e-2, fused=True), schedule="one-cycle"
+        ),
         seed=seed,
     )
     logits, labels = compute_logits(model, scored, precision=tl.current_profile().dtype)
@@ -163,7 +163,7 @@ def run(
 
 
 @functools.cache
-def _look(network: str) -> tl.Preprocessing:
+def _preprocessing(network: str) -> tl.Preprocessing:
     """A network's own normalisation; one that starts from random numbers gets that of its trained twin."""
     return tl.load_model(network).card.preprocessing
 

@@ -10,19 +10,19 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests share helper modules that lie beside them
+sys.path.append(str(Path(__file__).parents[1] / "experiments"))
 
 
 @pytest.fixture(autouse=True)
 def plain_profile(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No test sees the settings of the one before it, or of the reader's environment."""
-    from tlhelpers import device as profile
+    from tlhelpers import device
 
     for name in ("TL_PROFILE", "TL_DEVICE", "TL_PRECISION"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(profile, "_current", None)
-    profile.use_profile("quick", device="cpu", precision="fp32")
+    device.use_profile("quick", device="cpu", precision="fp32")
     yield
-    profile._current = None
+    device._current = None
 
 
 @pytest.fixture(scope="session")

@@ -39,7 +39,7 @@ def png(width: int, height: int, *, bits: int, colour: int, rows: bytes = b"") -
 
 
 def plant_junk(folder: Path) -> dict[str, str]:
-    """Write one of each kind of junk into an image folder that has class folders (in parts or not).
+    """Write one of each kind of junk into an image folder that has class folders (in splits or not).
 
     Beside the bad files, which all go into the first class folder (in name order; of `train`, if there is one), it
     plants what must be passed over without a word of blame: hidden files, __MACOSX, thumbnails, an empty class

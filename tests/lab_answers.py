@@ -1,34 +1,32 @@
-"""What every test of a lab's exercises proves: right passes, blank is not started, each wrong answer is told apart."""
+"""What the tests of the labs' exercises share: right passes, blank is not started, each wrong answer is told apart."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import tlcourse as tc
 
-Wrong = tuple[tuple[Any, ...], str]  # answers, and a part of the message
 
-
-def said(lab: tc.Lab, exercise: str, *answers: Any, **given: Any) -> tuple[str, str]:
-    """The state of an exercise after a check, and what was said."""
-    lab.check(exercise, *answers, **given)
-    outcome = lab.outcomes[exercise]
-    return outcome.state, outcome.said
-
-
-def prove(name: str, exercise: str, right: tuple[Any, ...], wrongs: Sequence[Wrong], **given: Any) -> None:
-    """Prove an exercise's check: four wrong answers or more, each with a message of its own."""
+def outcome(name: str, exercise: str, answers: Any, **given: Any) -> tuple[str, str]:
+    """The state of an exercise after a check of its answer, or of a tuple of answers, and the message."""
     lab = tc.Lab(name)
-    state, text = said(lab, exercise, *right, **given)
+    lab.check(exercise, *(answers if isinstance(answers, tuple) else (answers,)), **given)
+    return lab.outcomes[exercise].state, lab.outcomes[exercise].message
+
+
+def prove(name: str, exercise: str, right: Any, wrongs: Mapping[str, Any], **given: Any) -> None:
+    """Prove an exercise's check with four wrong answers or more; `wrongs` maps a part of the message to the answer."""
+    state, text = outcome(name, exercise, right, **given)
     assert state == "right", text
-    assert said(lab, exercise, *[...] * len(right), **given) == ("blank", "not started")
-    messages = []
-    for answers, expected in wrongs:
-        state, text = said(lab, exercise, *answers, **given)
+    blank = (...,) * (len(right) if isinstance(right, tuple) else 1)
+    assert outcome(name, exercise, blank, **given) == ("blank", "not started")
+    messages = set()
+    for expected, answers in wrongs.items():
+        state, text = outcome(name, exercise, answers, **given)
         assert state == "wrong", f"{answers} passed: {text}"
         assert expected in text, f"{answers}: {text}"
         assert "could not be checked" not in text, text
         assert "your code ends at its line" not in text, text
-        messages.append(text)
-    assert len(set(messages)) == len(messages) >= 4, messages
+        messages.add(text)
+    assert len(messages) == len(wrongs) >= 4, messages

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from PIL import Image
+from torch import nn
 
+import tlhelpers as tl
 from tlhelpers import DataCard, ImageData, ImageSplit
 
 CLASSES = ("red", "green")
@@ -32,3 +36,14 @@ def toy_data(train: int = 20, val: int = 8, test: int = 8, classes: tuple[str, .
     card = DataCard("toy", "noise with a tint", "drawn in this test", "none", "anything real")
     parts = (toy_split(train, "train", 0, classes), toy_split(val, "val", 1000, classes))
     return ImageData("toy", *parts, toy_split(test, "test", 2000, classes), card)
+
+
+def toy_network(arch: str = "resnet18", last: int | None = None, seed: int = 0, size: int = 64) -> Any:
+    """An untrained network for the toy's classes; with `last` only its last blocks and its head can train."""
+    model = tl.load_model(arch, classes=CLASSES, weights="none", size=size, seed=seed)
+    return model if last is None else tl.unfreeze(tl.freeze(model), last=last)
+
+
+def same_weights(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two networks have the same parameters and buffers, bit for bit."""
+    return tl.changed(one, tl.snapshot(other)) == []

@@ -18,12 +18,12 @@ from .looking_inside.similarity import linear_cka as linear_cka
 from .looking_inside.similarity import linear_probe as linear_probe
 from .looking_inside.similarity import orientation_selectivity as orientation_selectivity
 from .measurements.claims import report_finding as report_finding
+from .measurements.comparison import benchmark_interleaved as benchmark_interleaved
 from .measurements.comparison import compare_methods as compare_methods
 from .measurements.costs import cost_table as cost_table
 from .measurements.costs import count_macs as count_macs
 from .measurements.results import Results as Results
 from .measurements.results import load_results as load_results
-from .measurements.timing import benchmark_interleaved as benchmark_interleaved
 from .medical.calibration import calibration_error as calibration_error
 from .medical.calibration import calibration_table as calibration_table
 from .medical.calibration import fit_temperature as fit_temperature

@@ -1,30 +1,29 @@
 """The data sets that the course adds to those of `tlhelpers`; pyproject.toml announces this list as an entry point."""
 
-from tlhelpers.data.catalogue import Entry
+from tlhelpers.data.catalogue import DataSetEntry
 
 DATA_SETS = (
-    Entry(
+    DataSetEntry(
         name="safari",
         what="drawings of eight kinds of things on made-up backgrounds, also at other sizes",
-        profile="quick, full",
         size="nothing",
         licence="CC BY-SA 4.0",
-        loader="tlcourse.safari.dataset:load_safari",
+        profile="quick, full",
+        module="tlcourse.safari.dataset",
     ),
-    Entry(
+    DataSetEntry(
         name="phantom",
         what="drawn chest radiographs, normal or with opacities whose place is known; no medical data",
-        profile="quick, full",
         size="nothing",
         licence="MIT",
-        loader="tlcourse.phantom.dataset:load_phantom",
+        profile="quick, full",
+        module="tlcourse.phantom.dataset",
     ),
-    Entry(
+    DataSetEntry(
         name="chest_xray",
-        what="the same radiographs in full size, divided by patient; root= names your copy",
-        profile="full",
+        what="chest radiographs of children in full size, divided by patient; root= names your copy",
         size="1,200 MB, by hand",
         licence="CC BY 4.0",
-        loader="tlcourse.medical.chest_xray:load_chest_xray",
+        module="tlcourse.medical.chest_xray",
     ),
 )

@@ -1,7 +1,7 @@
 """Helpers for the chapter "Transfer Learning and Fine-Tuning in PyTorch".
 
 The names are listed in `__init__.pyi`; each is imported when it is first used, so `import tlhelpers` is quick
-and `python -m tlhelpers doctor` can still speak when torch itself is broken.
+and `python -m tlhelpers doctor` works where torch itself is broken.
 """
 
 import os
@@ -15,9 +15,20 @@ if "torch" not in sys.modules:  # it is read once, when torch is imported
 try:
     import lazy_loader
 except ImportError:  # a Python without this package's requirements: `doctor` still has to say so
-    from tlhelpers.doctor import doctor as doctor
+    from tlhelpers.diagnosis import doctor as doctor
 
-    def __getattr__(name):
+    def _load(name):
         raise AttributeError(f"tlhelpers.{name} needs packages that are missing here; tlhelpers.doctor() says which")
 else:
-    __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+    _load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __getattr__(name):
+    if name != "__version__":
+        return _load(name)
+    from importlib import metadata
+
+    try:
+        return metadata.version(__name__)
+    except metadata.PackageNotFoundError:  # a checkout on the path
+        return "unknown"

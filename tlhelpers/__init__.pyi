@@ -1,3 +1,4 @@
+__version__: str
 from . import plots as plots
 from .data.catalogue import data_names as data_names
 from .data.catalogue import load_data as load_data
@@ -9,7 +10,7 @@ from .data.images import open_image as open_image
 from .data.scan import scan_folder as scan_folder
 from .device import current_profile as current_profile
 from .device import use_profile as use_profile
-from .doctor import doctor as doctor
+from .diagnosis import doctor as doctor
 from .errors import CheckpointError as CheckpointError
 from .errors import DataError as DataError
 from .errors import DownloadError as DownloadError
@@ -18,17 +19,15 @@ from .errors import ReportError as ReportError
 from .errors import TLError as TLError
 from .errors import TrainingError as TrainingError
 from .errors import WeightsError as WeightsError
+from .evaluation import Evaluation as Evaluation
+from .evaluation import compute_features as compute_features
 from .evaluation import evaluate as evaluate
 from .evaluation import predict as predict
-from .features import compute_features as compute_features
+from .evaluation import wilson_interval as wilson_interval
 from .gradcam import grad_cam as grad_cam
-from .loop import Step as Step
 from .loop import train_epoch as train_epoch
 from .lr_finder import LRFinderResult as LRFinderResult
 from .lr_finder import find_lr as find_lr
-from .lr_finder import fit_in_stages as fit_in_stages
-from .metrics import Evaluation as Evaluation
-from .metrics import wilson_interval as wilson_interval
 from .models.cards import ModelCard as ModelCard
 from .models.cards import describe as describe
 from .models.families import get_blocks as get_blocks
@@ -47,6 +46,10 @@ from .models.loading import replace_head as replace_head
 from .models.preprocessing import Preprocessing as Preprocessing
 from .models.saving import load as load
 from .models.saving import save as save
-from .training import Run as Run
+from .options import Checkpoint as Checkpoint
+from .options import Epochs as Epochs
+from .options import StepOptions as StepOptions
+from .trainer import Run as Run
 from .training import fit as fit
+from .training import fit_in_stages as fit_in_stages
 from .training import train_model as train_model

@@ -3,6 +3,16 @@
 Each message is written for the reader of a notebook: what was expected, what was found, where, what to do.
 """
 
+import difflib
+from collections.abc import Iterable
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """The end of an error message about an unknown name: the closest known one, and all of them."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    return (f"Did you mean '{near[0]}'? " if near else "") + f"Known: {', '.join(known)}."
+
 
 class TLError(Exception):
     """Base of all errors of this package: catch it to catch them all."""

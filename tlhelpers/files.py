@@ -7,32 +7,22 @@ import glob
 import hashlib
 import os
 import secrets
-import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 CHUNK = 1 << 20  # bytes read at a time
-STALE = 24 * 3600  # seconds after which a temporary file that nobody writes to is taken for a leftover
 
 
-def digest_of(path: str | os.PathLike[str], algorithm: str = "sha256") -> str:
-    """The checksum of a file as lower-case hexadecimal digits, read in pieces of 1 MiB.
-
-    A progress bar appears where this takes more than two seconds.
-
-    Args:
-        path: the file.
-        algorithm: any name that `hashlib` knows, "sha256" or "md5" say.
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """The SHA-256 of a file: 64 lower-case hexadecimal digits. A progress bar appears after two seconds.
 
     Raises:
         OSError: if the file cannot be read.
     """
     from tlhelpers.progress import tqdm
 
-    path = Path(path)
-    digest = hashlib.new(algorithm, usedforsecurity=False)
+    path, digest = Path(path), hashlib.sha256()
     options = {"unit": "B", "unit_scale": True, "desc": f"checking {path.name}", "delay": 2}
     with path.open("rb") as file, tqdm(total=path.stat().st_size, **options) as bar:
         while chunk := file.read(CHUNK):
@@ -41,42 +31,22 @@ def digest_of(path: str | os.PathLike[str], algorithm: str = "sha256") -> str:
     return digest.hexdigest()
 
 
-def sha256_of(path: str | os.PathLike[str]) -> str:
-    """The SHA-256 of a file: 64 lower-case hexadecimal digits.
-
-    Raises:
-        OSError: if the file cannot be read.
-    """
-    return digest_of(path, "sha256")
-
-
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a file for writing bytes so that `path` is, at any instant, the old file or the whole new one.
 
-    The bytes go to a temporary file in the same folder. When the block ends without an error they are forced to
-    the disk and the temporary file takes the name `path`; after an error, Ctrl-C included, it is removed and
-    `path` is as before. A process killed outright leaves the temporary file, named `.<name>.<digits>.part`; the
-    next write to the same path removes it once it is a day old.
-
-        with atomic_write("model.pt") as file:
-            torch.save(state, file)
-
-    Args:
-        path: the file to write; its folder must exist. Where it is a symbolic link, the file that the link names is
-            replaced and the link stays.
+    The bytes go to a hidden temporary file in the same folder, which takes the name `path` when the block ends without
+    an error; after an error, Ctrl-C included, it is removed and `path` is as before. Of a symbolic link, the file that
+    it names is replaced.
 
     Raises:
-        FileNotFoundError: if the folder does not exist.
-        IsADirectoryError: if `path` is a folder.
-        OSError: if the disk is full or the folder cannot be written to.
+        OSError: if the folder does not exist or cannot be written to, `path` is a folder, or the disk is full.
     """
     target = Path(os.path.realpath(path))
     if target.is_dir():
         raise IsADirectoryError(f"cannot write the file {target}: a folder has that name")
     if not target.parent.is_dir():
         raise FileNotFoundError(f"cannot write {target.name}: the folder {target.parent} does not exist")
-    remove_leftovers(target)
     part = part_beside(target)
     try:
         with part.open("xb") as file:
@@ -95,12 +65,10 @@ def part_beside(target: Path) -> Path:
     return target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
 
 
-def remove_leftovers(target: Path, older_than: float = STALE) -> None:
-    """Remove what killed processes left beside `target` under names of `part_beside`; `older_than` in seconds."""
+def remove_leftovers(target: Path) -> None:
+    """Remove temporary files that killed processes left beside `target`."""
     for part in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
-        with contextlib.suppress(OSError):  # another process may have been quicker
-            if time.time() - part.stat().st_mtime >= older_than:
-                shutil.rmtree(part) if part.is_dir() else part.unlink()
+        part.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,9 +1,9 @@
-"""The freeze boundary: where in a network the part ends that training cannot change.
+"""The frozen prefix: the first part of a network, which training cannot change.
 
-Below the lowest trainable parameter a network computes the same for an image in every epoch, so that this needs to
-be computed once only. `split_at_boundary` follows the network's own `forward` with torch.fx, finds the last tensor
-through which everything must pass before anything changes, and cuts there. Both halves share the network's modules:
-what trains in the upper half trains in the network.
+Below the lowest trainable parameter a network computes the same for an image in every epoch, so this needs to be
+computed only once. `split_at_frozen_prefix` follows the network's own `forward` with torch.fx, finds the last tensor
+through which everything must pass before anything changes, and cuts there. Both pieces share the network's modules:
+what trains in a piece trains in the network.
 """
 
 from __future__ import annotations
@@ -21,51 +21,50 @@ from torchvision.ops import stochastic_depth
 from tlhelpers.models.freezing import train_mode
 from tlhelpers.models.modes import preserve_modes
 
-# Layers that compute the same in training as in evaluation, given that their parameters do not move.
-_STILL_FILES = (
+# Layers and functions that compute the same in training as in evaluation, given that their parameters do not move.
+_FIXED_FILES = (
     *(f"torch.nn.modules.{name}" for name in ("activation", "conv", "flatten", "linear", "padding")),
     "timm.layers.adaptive_avgmax_pool",
 )
-_STILL = (nn.MaxPool2d, nn.AvgPool2d, pooling._AdaptiveAvgPoolNd, pooling._AdaptiveMaxPoolNd, nn.Upsample, nn.ZeroPad2d)
+_FIXED = (nn.MaxPool2d, nn.AvgPool2d, pooling._AdaptiveAvgPoolNd, pooling._AdaptiveMaxPoolNd, nn.Upsample, nn.ZeroPad2d)
 _RANDOM = (nn.RReLU, activation.MultiheadAttention)
-_STILL_CALLS = {
+_FIXED_CALLS = {
     *(operator.add, operator.mul, operator.sub, operator.truediv, operator.getitem, getattr),
     *(torch.add, torch.mul, torch.cat, torch.flatten, torch.mean, torch.relu, torch.sigmoid),
     *(functional.relu, functional.gelu, functional.silu, functional.adaptive_avg_pool2d, functional.avg_pool2d),
     *("add", "mul", "mean", "flatten", "view", "reshape", "permute", "contiguous", "relu", "size"),
 }
-
 # Functions that draw random numbers unless their argument `training`, at this position, says otherwise.
 _SWITCHED: dict[Any, int] = {stochastic_depth: 3, functional.dropout: 2}
 
 
 @dataclass(frozen=True)
-class Halves:
+class SplitModel:
     """A network cut in two.
 
     Attributes:
-        lower: images -> activations; nothing in it changes. To be called in evaluation mode.
-        upper: activations -> logits; its trainable parameters are the network's own.
+        frozen: images -> activations; nothing in it changes. Call it in evaluation mode.
+        trainable: activations -> logits; its trainable parameters are the network's own.
         boundary: the layer whose output is the activations, by its path in the network ("layer3", "avgpool").
     """
 
-    lower: nn.Module
-    upper: nn.Module
+    frozen: nn.Module
+    trainable: nn.Module
     boundary: str
 
 
-def split_at_boundary(model: nn.Module) -> Halves | None:
-    """Cut a network just below what training changes; None if that is its very beginning, or it cannot be followed.
+def split_at_frozen_prefix(model: nn.Module) -> SplitModel | None:
+    """Cut a network just below what training changes; None if that is its beginning, or if torch.fx cannot follow it.
 
-    Parameters that train, BatchNorm that moves, dropout and other random layers in training mode count as changing.
-    A layer that is not known to be without state or chance counts too: then less is cached than could be, never more.
+    Trainable parameters, BatchNorm that is not frozen, dropout and other random layers in training mode count as
+    changing. So does a layer that is not known: then less is cached than could be, never more.
     """
     with preserve_modes(model):
         try:
             train_mode(model)
             training = _Tracer().trace(model)
-            still = _last_still(training, model)
-            if still is None:
+            cut = _last_fixed(training, model)
+            if cut is None:
                 return None
             model.eval()
             evaluation = _Tracer().trace(model)
@@ -73,16 +72,16 @@ def split_at_boundary(model: nn.Module) -> Halves | None:
             return None  # its `forward` depends on the data, say
     if [node.name for node in training.nodes] != [node.name for node in evaluation.nodes]:
         return None
-    cut = list(training.nodes)[still]
-    lower = fx.GraphModule(model, _copied(evaluation, end=still), "Lower")
-    upper = _Upper(*(fx.GraphModule(model, _copied(graph, start=still), "Upper") for graph in (training, evaluation)))
-    if not list(lower.parameters()):
-        return None  # nothing worth keeping
-    return Halves(lower, upper, str(cut.target) if cut.op == "call_module" else cut.name)
+    node = list(training.nodes)[cut]
+    frozen = fx.GraphModule(model, _copy(evaluation, end=cut), "Frozen")
+    trainable = _Trainable(*(fx.GraphModule(model, _copy(g, start=cut), "Trainable") for g in (training, evaluation)))
+    if not list(frozen.parameters()):
+        return None  # nothing worth computing once
+    return SplitModel(frozen, trainable, str(node.target) if node.op == "call_module" else node.name)
 
 
-class _Upper(nn.Module):
-    """The upper half; the functional dropouts of a `forward` need a graph of their own for each mode."""
+class _Trainable(nn.Module):
+    """The upper piece; the functional dropouts of a `forward` need a graph of their own for each mode."""
 
     def __init__(self, training: nn.Module, evaluation: nn.Module) -> None:
         super().__init__()
@@ -93,31 +92,31 @@ class _Upper(nn.Module):
 
 
 class _Tracer(fx.Tracer):
-    """Follows `forward` down to PyTorch's and timm's own layers."""
+    """Follows `forward` down to the layers of PyTorch and timm."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return super().is_leaf_module(m, module_qualified_name) or type(m).__module__.startswith("timm.layers")
 
 
-def _last_still(graph: fx.Graph, model: nn.Module) -> int | None:
+def _last_fixed(graph: fx.Graph, model: nn.Module) -> int | None:
     """Number of the last node before anything changes that alone carries all that comes after it."""
     nodes = list(graph.nodes)
     number = {node: i for i, node in enumerate(nodes)}
-    found, furthest = None, 0  # the furthest use of any value made so far
+    found, furthest = None, 0  # the furthest use of any value computed so far
     for i, node in enumerate(nodes):
         if _changes(node, model):
             return found
-        uses = max((number[user] for user in node.users), default=i)
-        if i > 0 and furthest <= i < uses:  # nothing made earlier is used later
+        last_use = max((number[user] for user in node.users), default=i)
+        if i > 0 and furthest <= i < last_use:  # nothing computed earlier is used later
             found = i
-        furthest = max(furthest, uses)
+        furthest = max(furthest, last_use)
     return found
 
 
 def _changes(node: fx.Node, model: nn.Module) -> bool:
-    """Whether training changes what a node computes, or chance does."""
+    """True if training or randomness can change the node's output."""
     if node.op == "call_module":
-        return not all(_is_still(module) for module in model.get_submodule(str(node.target)).modules())
+        return not all(_is_fixed(module) for module in model.get_submodule(str(node.target)).modules())
     if node.op == "get_attr":
         tensor: Any = operator.attrgetter(str(node.target))(model)
         return not isinstance(tensor, torch.Tensor) or tensor.requires_grad
@@ -125,26 +124,26 @@ def _changes(node: fx.Node, model: nn.Module) -> bool:
         position = _SWITCHED[node.target]
         return node.kwargs.get("training", node.args[position] if len(node.args) > position else True) is not False
     if node.op in ("call_function", "call_method"):
-        return node.target not in _STILL_CALLS
+        return node.target not in _FIXED_CALLS
     return node.op != "placeholder"
 
 
-def _is_still(module: nn.Module) -> bool:
+def _is_fixed(module: nn.Module) -> bool:
     if any(parameter.requires_grad for parameter in module.parameters(recurse=False)):
         return False
     if not module.training:
         return True
-    known = type(module).__module__ in _STILL_FILES or isinstance(module, _STILL)
+    known = type(module).__module__ in _FIXED_FILES or isinstance(module, _FIXED)
     return known and not isinstance(module, _RANDOM)
 
 
-def _copied(graph: fx.Graph, start: int = -1, end: int | None = None) -> fx.Graph:
-    """The nodes after number `start` up to number `end`, as a graph of its own; node `start` becomes its input."""
-    nodes, new, known = list(graph.nodes), fx.Graph(), {}
+def _copy(graph: fx.Graph, start: int = -1, end: int | None = None) -> fx.Graph:
+    """The nodes after number `start` up to number `end` as a new graph; node `start` becomes its input."""
+    nodes, new, copied = list(graph.nodes), fx.Graph(), {}
     if start >= 0:
-        known[nodes[start]] = new.placeholder("activations")
+        copied[nodes[start]] = new.placeholder("activations")
     for node in nodes[start + 1 : None if end is None else end + 1]:
-        known[node] = new.node_copy(node, known.__getitem__)
+        copied[node] = new.node_copy(node, copied.__getitem__)
     if end is not None:
-        new.output(known[nodes[end]])
+        new.output(copied[nodes[end]])
     return new

@@ -1,4 +1,4 @@
-"""Where in an image a network found its evidence: Grad-CAM, computed by Captum."""
+"""Grad-CAM: where in an image a network found its evidence."""
 
 from __future__ import annotations
 
@@ -16,58 +16,56 @@ from tlhelpers.models.modes import evaluation_mode
 
 
 def grad_cam(
-    model: nn.Module,
-    image: torch.Tensor,
-    *,
-    layer: str | nn.Module | None = None,
-    target: int | None = None,
+    model: nn.Module, image: torch.Tensor, *, layer: str | nn.Module | None = None, target: int | None = None
 ) -> np.ndarray[Any, Any]:
-    """A heat map of what speaks for a class, as Grad-CAM sees it (Selvaraju et al. 2017; computed by Captum).
+    """A heat map of the evidence for a class (Selvaraju et al. 2017).
 
-    The maps that the layer gives are added up, each weighted by how much the class's logit would rise with it; what is
-    negative becomes zero, and the sum is enlarged to the image's size. The highest value is set to 1, so maps of two
-    images say nothing about which evidence was stronger. The network's modes, gradients and weights stay as they are.
+    The layer's maps are added up, each weighted by how much the class's logit rises with it; what is negative becomes
+    zero, and the sum is enlarged to the image's size: float32 (height, width). The highest value is set to 1, so the
+    maps of two images do not say whose evidence was stronger. The network stays as it is.
 
     Args:
-        model: a classifier, frozen or not; seen in evaluation mode and fp32, on its own device.
+        model: a classifier, frozen or not; run in evaluation mode and fp32, on its own device.
         image: one normalised image, float (1, 3, height, width).
         layer: the layer, or its path ("layer3"), with maps as output; None is the last one with maps: `last_maps`.
         target: the class that the evidence is for; None is the predicted class.
 
-    Returns:
-        float32 (height, width) between 0 and 1; zero everywhere if nothing speaks for the class.
-
     Raises:
-        ModelError: if the image is no batch of one, or layer or class do not exist.
+        ModelError: if the image is not a batch of one, or the layer or class does not exist.
     """
-    from captum.attr import LayerGradCam
-
     if image.ndim != 4 or len(image) != 1:
         raise ModelError(f"grad_cam takes one image as a batch (1, 3, height, width); got {tuple(image.shape)}")
     chosen = last_maps(model) if layer is None else _layer(model, layer)
-    with torch.inference_mode(False), torch.enable_grad(), evaluation_mode(model):
-        seen = image.detach().clone().to(device_of(model)).requires_grad_()
-        logits = model(seen)[0]
-        wanted = int(logits.argmax()) if target is None else target
-        if not 0 <= wanted < len(logits):
-            raise ModelError(f"target={target}, but this {type(model).__name__} has the classes 0 to {len(logits) - 1}")
-        heat: Any = LayerGradCam(model, chosen).attribute(seen, target=wanted, relu_attributions=True)
-    if heat.ndim != 4:
-        raise ModelError(
-            f"the layer's output has the shape {tuple(heat.shape)}; Grad-CAM needs maps (1, channels, h, w)"
-        )
-    full = functional.interpolate(heat.detach(), image.shape[2:], mode="bilinear", align_corners=False)[0, 0]
+    kept: list[torch.Tensor] = []
+
+    def keep(module: nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:
+        kept.append(output)
+        return output.clone()  # so that a ReLU that works in place leaves the kept maps as they are
+
+    hook = chosen.register_forward_hook(keep)
+    try:
+        with torch.inference_mode(False), torch.enable_grad(), evaluation_mode(model):
+            logits = model(image.detach().clone().to(device_of(model)).requires_grad_())[0]
+            number = int(logits.argmax()) if target is None else target
+            if not 0 <= number < len(logits):
+                raise ModelError(
+                    f"target={target}, but this {type(model).__name__} has the classes 0 to {len(logits) - 1}"
+                )
+            if not kept or kept[-1].ndim != 4:
+                shape = tuple(kept[-1].shape) if kept else "nothing"
+                raise ModelError(f"the layer's output is {shape}; Grad-CAM needs maps (1, channels, height, width)")
+            (gradient,) = torch.autograd.grad(logits[number], kept[-1])
+    finally:
+        hook.remove()
+    heat = (gradient.mean(dim=(2, 3), keepdim=True) * kept[-1].detach()).sum(dim=1, keepdim=True).relu()
+    full = functional.interpolate(heat, image.shape[2:], mode="bilinear", align_corners=False)[0, 0]
     return (full / full.max().clamp(min=1e-12)).cpu().numpy()
 
 
 def last_maps(model: nn.Module) -> nn.Module:
-    """The last layer of the last convolutional block; of VGG the one before the pooling, whose maps are finer.
-
-    Raises:
-        ModelError: if the network is of no family in the table.
-    """
+    """The last layer of the last convolutional block; of VGG the one before the pooling, whose maps are finer."""
     blocks = get_blocks(model)
-    blocks.pop("classifier", None)  # linear layers: they have no maps
+    blocks.pop("classifier", None)  # linear layers have no maps
     *_, modules = blocks.values()
     return modules[-2] if isinstance(modules[-1], nn.MaxPool2d) else modules[-1]
 

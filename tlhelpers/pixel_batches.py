@@ -1,4 +1,4 @@
-"""Batches from images that were decoded once: bytes that stay on the device, cropped and flipped there."""
+"""Batches of decoded images: bytes that stay on the device and are cropped and flipped there."""
 
 from __future__ import annotations
 
@@ -13,46 +13,36 @@ from torch.utils.data import DataLoader
 from tlhelpers.errors import DataError
 from tlhelpers.models.preprocessing import Preprocessing
 
-SMALLEST_CROP = 0.5  # share of an image's area, as in `Preprocessing.training`
+SMALLEST_CROP = 0.5  # fraction of an image's area, as in `Preprocessing.training`
 
 
 class Order:
-    """Which images make up each batch: int64 numbers, in the order of a `DataLoader` with the same generator.
+    """The images of each batch as int64 indices, in the order of a `DataLoader` with the same generator.
 
-    Args:
-        count: images.
-        batch_size: images in a batch; the last one has what is left.
-        seed: shuffles anew at each pass; None keeps the natural order.
-        share: (number of this process, processes): of each batch this process gets its part.
+    `seed` shuffles anew in each pass; None keeps the natural order.
     """
 
-    def __init__(self, count: int, batch_size: int, seed: int | None = None, share: tuple[int, int] = (0, 1)) -> None:
-        self.batch_size, self.share, self.shuffled = batch_size, share, seed is not None
-        self.generator = torch.Generator().manual_seed(seed or 0)
-        # BatchNorm cannot normalise one value by itself, so a last batch of a single image is left out, and one of
-        # which some process would get none; which images those are changes with every shuffle.
-        left = count % batch_size
-        too_few = self.shuffled and count > batch_size and 0 < left < max(share[1], 2)
-        numbers: Any = range(count)
-        self._numbers: DataLoader[torch.Tensor] = DataLoader(
-            numbers, batch_size, shuffle=self.shuffled, drop_last=too_few, generator=self.generator
+    def __init__(self, count: int, batch_size: int, seed: int | None = None) -> None:
+        self.batch_size, self.generator = batch_size, torch.Generator().manual_seed(seed or 0)
+        # BatchNorm cannot normalise a single value, so a last batch of one image is left out; which image that is
+        # changes with every shuffle.
+        single = seed is not None and count > batch_size and count % batch_size == 1
+        indices: Any = range(count)
+        self._batches: DataLoader[torch.Tensor] = DataLoader(
+            indices, batch_size, shuffle=seed is not None, drop_last=single, generator=self.generator
         )
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return len(self._batches)
 
     def __iter__(self) -> Iterator[torch.Tensor]:
         # A generator, so that nothing is drawn before the first batch is asked for: a DataLoader with workers asks
         # twice for an iterator.
-        rank, world = self.share
-        for batch in self._numbers:
-            part = batch.tensor_split(world)[rank]
-            if len(part):
-                yield part
+        yield from self._batches
 
 
 class EpochOrder:
-    """Shuffled batches of one size (an incomplete last one is left out) that depend on seed and epoch alone."""
+    """Shuffled batches of one size, an incomplete last one left out, that depend on seed and epoch alone."""
 
     def __init__(self, count: int, batch_size: int, seed: int) -> None:
         self.count, self.batch_size, self.seed, self.epoch = count, batch_size, seed, 1
@@ -66,19 +56,18 @@ class EpochOrder:
 
 
 class PixelBatches:
-    """Batches of (images, labels) for `fit`, from images of one size.
+    """Batches of (images, labels) for `fit`, from decoded images of one size.
 
-    Iterating gives float32 images (batch, 3, size, size), normalised, and labels (batch,). What crop an image gets
-    depends on the seed, the epoch and the image alone, so that neither the order nor an interruption changes it.
+    Iterating gives float32 images (batch, 3, size, size), normalised, and labels (batch,). An image's crop depends on
+    the seed, the epoch and the image alone, so that neither the order nor an interruption changes it.
 
     Args:
-        pixels: uint8 (images, 3, height, width), square, on any device; not copied.
+        pixels: uint8 (images, 3, side, side), on any device; not copied.
         labels: int64 (images,), on the same device.
-        look: gives the normalisation. The images are not cropped to its size.
-        order: an `Order` or `EpochOrder` of as many images.
-        crop: share of the area that the smallest random crop has (aspect ratio 3:4 to 4:3, mirrored half of the
-            time); None takes the whole image as it is.
-        aspects: width / height that each image had before it was made square, for the crops' aspect ratio.
+        preprocessing: gives the normalisation. Images are not cropped to its size.
+        order: the images of each batch.
+        crop: smallest area of a random crop, as a fraction; None takes the whole image and flips nothing.
+        aspects: (images,), width / height of each image before it was made square.
         sizes: for each epoch, the side in pixels of its images; one number is for all; None leaves them as they are.
         seed: of the crops.
 
@@ -90,7 +79,7 @@ class PixelBatches:
         self,
         pixels: torch.Tensor,
         labels: torch.Tensor,
-        look: Preprocessing,
+        preprocessing: Preprocessing,
         order: Order | EpochOrder,
         *,
         crop: float | None = None,
@@ -104,21 +93,13 @@ class PixelBatches:
                 "PixelBatches needs uint8 images (count, 3, side, side) and as many labels; "
                 f"got {pixels.dtype} {tuple(pixels.shape)} and {len(labels)} labels"
             )
-        self.pixels, self.labels, self.look, self.order = pixels, labels, look, order
+        self.pixels, self.labels, self.order = pixels, labels, order
         self.crop, self.sizes, self.seed, self.epoch = crop, sizes, seed, 1
         self.aspects = torch.ones(len(labels)) if aspects is None else aspects
-        self._mean = torch.tensor(look.mean, device=pixels.device).view(3, 1, 1)
-        self._std = torch.tensor(look.std, device=pixels.device).view(3, 1, 1)
-
-    @property
-    def batch_size(self) -> int:
-        """Images in a batch."""
-        return self.order.batch_size
-
-    @property
-    def generator(self) -> torch.Generator | None:
-        """What the order is drawn from, where it goes on from epoch to epoch."""
-        return getattr(self.order, "generator", None)
+        self.batch_size = order.batch_size
+        self.generator = getattr(order, "generator", None)  # what a checkpoint has to keep
+        self._mean = torch.tensor(preprocessing.mean, device=pixels.device).view(3, 1, 1)
+        self._std = torch.tensor(preprocessing.std, device=pixels.device).view(3, 1, 1)
 
     def __len__(self) -> int:
         return len(self.order)
@@ -137,44 +118,40 @@ class PixelBatches:
             yield self._images(self.pixels[chosen], draws[:, chosen], aspects[chosen]), self.labels[chosen]
 
     def _images(self, pixels: torch.Tensor, draws: torch.Tensor, aspects: torch.Tensor) -> torch.Tensor:
-        # The arithmetic of torchvision's ToDtype and Normalize, there for one image: the same numbers, bit for bit.
+        # The arithmetic of torchvision's ToDtype and Normalize, so that the numbers are the same bit for bit.
         images = pixels.to(torch.float32).mul_(1 / 255).sub_(self._mean).div_(self._std)
-        side = self._side()
+        sizes = self.sizes if self.sizes is not None else images.shape[-1]
+        side = sizes if isinstance(sizes, int) else sizes[self.epoch - 1]
         if self.crop is not None:
             return random_crops(images, self.crop, draws, aspects, side)
         if side != images.shape[-1]:
             images = functional.interpolate(images, (side, side), mode="bilinear", antialias=True)
         return images
 
-    def _side(self) -> int:
-        if self.sizes is None:
-            return self.pixels.shape[-1]
-        return self.sizes if isinstance(self.sizes, int) else self.sizes[self.epoch - 1]
-
 
 def random_crops(
     images: torch.Tensor, smallest: float, draws: torch.Tensor, aspects: torch.Tensor, side: int | None = None
 ) -> torch.Tensor:
-    """A random part of each image, brought to one size, mirrored half of the time.
+    """A random crop of each image, resized to one size, flipped half of the time.
 
-    As torchvision's `RandomResizedCrop` and `RandomHorizontalFlip` do it one by one (there a crop that does not fit
-    is drawn again, here its longer side is cut), but in one call, so that a GPU can do it.
+    The same as torchvision's `RandomResizedCrop` and `RandomHorizontalFlip` one by one (there a crop that does not fit
+    is drawn again, here its longer side is cut), but in one call for the whole batch.
 
     Args:
-        images: (batch, 3, height, width), float: images that may have been squeezed to this shape.
-        smallest: share of the area that a crop has at least; at most it has all of it.
+        images: (batch, 3, height, width), float; they may have been squeezed to this shape.
+        smallest: smallest area of a crop, as a fraction; the largest is 1.
         draws: (5, batch), uniform between 0 and 1, on the same device.
-        aspects: (batch,), on the same device: width / height of the images as they were, for crops with an aspect of
+        aspects: (batch,), on the same device: width / height of the original images, for crops with an aspect ratio of
             3:4 to 4:3.
-        side: of the crops that come back, in pixels; None: the images' own.
+        side: of the crops in pixels; None: the images' own.
     """
-    area, ratio, left, top, mirror = draws
+    area, ratio, left, top, flip = draws
     area = smallest + (1 - smallest) * area
     ratio = torch.exp((2 * ratio - 1) * math.log(4 / 3)) / aspects
     width, height = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
     # An affine map from the output's coordinates, -1 to 1, to the input's.
     theta = torch.zeros(len(images), 2, 3, device=images.device)
-    theta[:, 0, 0] = torch.where(mirror < 0.5, -width, width)
+    theta[:, 0, 0] = torch.where(flip < 0.5, -width, width)
     theta[:, 1, 1] = height
     theta[:, 0, 2] = (1 - width) * (2 * left - 1)
     theta[:, 1, 2] = (1 - height) * (2 * top - 1)
@@ -183,13 +160,11 @@ def random_crops(
     sampled = side if 1.5 * side > here else here  # taking every second pixel or fewer would make patterns
     grid = functional.affine_grid(theta, [*images.shape[:2], sampled, sampled], align_corners=False)
     crops = functional.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-    if sampled == side:
-        return crops
-    return functional.interpolate(crops, (side, side), mode="bilinear", antialias=True)
+    return crops if sampled == side else functional.interpolate(crops, (side, side), mode="bilinear", antialias=True)
 
 
 def batches_on(device: torch.device, order: Order | EpochOrder) -> Iterator[torch.Tensor]:
-    """The batches of an order on a device, sent there all at once: a GPU would have to wait for each one sent alone."""
+    """The batches of an order, sent to the device all at once: a GPU would wait for each one that is sent alone."""
     batches = list(order)
     return iter(torch.cat(batches).to(device).split([len(batch) for batch in batches])) if batches else iter(())
 

@@ -1,4 +1,4 @@
-"""The progress bar of this package: tqdm's, silent where TQDM_DISABLE says so; of several processes one shows it."""
+"""The progress bar of this package: tqdm's, silent where TQDM_DISABLE says so."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ class tqdm(_tqdm):
     """`tqdm.auto.tqdm`, whose notebook form does not read TQDM_DISABLE by itself (tqdm 4.70)."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        quiet = os.environ.get("TQDM_DISABLE", "0") not in ("", "0") or os.environ.get("RANK", "0") != "0"
+        quiet = os.environ.get("TQDM_DISABLE", "0") not in ("", "0")
         super().__init__(*arguments, **{"disable": quiet, **options})

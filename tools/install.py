@@ -1,9 +1,10 @@
-"""Installs the project into .venv: `make lab` and `make test` run this first.
+"""Install the project into .venv: `make lab` and `make test` run this first.
 
-Where there is no make: `python tools/install.py`. Written so that an old Python can read it and say that it is too old.
+Where there is no make: `python tools/install.py`. From Python 3.6 on, one that is too old is told so.
 """
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -21,13 +22,16 @@ On Debian and Ubuntu the module for it is a package of its own:
     sudo apt install python3-venv
 Then type the same command again."""
 NO_INSTALL = """The installation stopped; what pip said is above. Nothing is lost: type the same command again to go on.
-It fetches up to 3 GB and needs 7 GB of disk, and the package registry must be within reach."""
+It fetches up to 3 GB and needs 8 GB of disk, and the package registry must be within reach."""
+DONE = """Installed. For `python` and `tlhelpers` in a terminal, activate the environment there:
+    {command}"""
 
 
 def main():
     """Make the environment if need be, install into it, and leave the stamp. Returns the exit code."""
-    if not OLDEST <= sys.version_info[:2] <= NEWEST:
-        print(complaint(sys.version_info, sys.executable), file=sys.stderr)
+    problem = unfit(sys.version_info, sys.platform, platform.machine())
+    if problem:
+        print(problem, file=sys.stderr)
         return 1
     if STAMP.exists():
         STAMP.unlink()
@@ -38,16 +42,25 @@ def main():
         print(NO_INSTALL, file=sys.stderr)
         return 1
     STAMP.touch()
+    print(DONE.format(command=activation(os.name)))
     return 0
 
 
-def complaint(version, executable):
-    """The sentence for a Python that is too old or too new."""
-    span = f"{dotted(OLDEST)} to {dotted(NEWEST)}"
-    return (
-        f"Python {span} is needed; {executable} is Python {dotted(version)}.\n"
-        "Install one from that range, then name it: make lab PYTHON=python3.12"
-    )
+def unfit(version, system, machine):
+    """Why this Python cannot run the project; None if it can."""
+    if not OLDEST <= version[:2] <= NEWEST:
+        return (
+            f"Python {dotted(OLDEST)} to {dotted(NEWEST)} is needed; {sys.executable} is Python {dotted(version)}.\n"
+            "Install one from that range, then name it: make lab PYTHON=python3.12"
+        )
+    if (system, machine) == ("darwin", "x86_64"):
+        return "PyTorch has no builds for Intel Macs. On an Apple processor, install an arm64 Python and use that."
+    return None
+
+
+def activation(name):
+    """The command that activates the environment, on Windows (`os.name` is "nt") or elsewhere."""
+    return ".venv\\Scripts\\activate" if name == "nt" else "source .venv/bin/activate"
 
 
 def dotted(version):
@@ -56,11 +69,11 @@ def dotted(version):
 
 
 def make_environment():
-    """Make .venv, or keep it if it works and is of this Python's version. Returns whether it is there."""
+    """Make .venv, or keep it if it works and has this Python's version. Returns True if it is there."""
     if version_of(PYTHON) == dotted(sys.version_info):
         return True
     if ENV.exists():
-        print(f"The environment {ENV} is incomplete or of another Python: making it anew.", flush=True)
+        print("The environment .venv is incomplete or of another Python: making it anew.", flush=True)
         shutil.rmtree(str(ENV))
     return run([sys.executable, "-m", "venv", str(ENV)])
 
@@ -75,10 +88,10 @@ def version_of(python):
 
 
 def install():
-    """Install with uv, which is quick; where it cannot be had or fails, with pip. Returns whether that worked."""
+    """Install with uv, which is quick, or else with pip; compile, so that first imports are quick. Returns success."""
     pip = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check"]
-    uv = [str(PYTHON), "-m", "uv", "pip", "install", "--python", str(PYTHON)]
-    print("Installing into .venv: up to 3 GB to fetch and 6 GB on the disk.", flush=True)
+    uv = [str(PYTHON), "-m", "uv", "pip", "install", "--python", str(PYTHON), "--compile-bytecode"]
+    print("Installing into .venv: up to 3 GB to fetch and 7 GB on the disk.", flush=True)
     if run([*pip, "--quiet", "-c", "constraints.txt", "uv"]) and run(uv + PROJECT):
         return True
     print("uv could not be had or failed: installing with pip, which takes a few minutes longer.", flush=True)
@@ -86,7 +99,7 @@ def install():
 
 
 def run(command):
-    """Run a command in the project's folder; returns whether it succeeded."""
+    """Run a command in the project's folder; returns True if it succeeded."""
     return subprocess.call(command, cwd=str(ROOT)) == 0
 
 

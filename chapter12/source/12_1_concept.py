@@ -190,7 +190,7 @@ seen = Image.fromarray(
 tc.plots.activation_maps(
     seen,
     {layer: output[0] for layer, output in maps.items()},
-    title="One image by depth: the six strongest channels of each layer",
+    title="One image by depth: the six channels of each layer that vary most",
 )
 
 # %% [markdown]
@@ -294,7 +294,7 @@ for (network, seed), layers in test_features.items():
             rows.append(("labels shuffled", seed, layer, luck))
 agreement = pd.DataFrame(rows, columns=["network", "seed", "layer", "agreement"])
 agreement["images"] = "the ten strongest images of a channel"
-tc.plots.panels(
+tc.plots.lines(
     agreement,
     "layer",
     "agreement",
@@ -402,7 +402,7 @@ probed = pd.DataFrame(
     columns=["task", "network", "seed", "layer", "accuracy"],
 )
 NEAR, FAR = probed["task"].unique()
-tc.plots.panels(
+tc.plots.lines(
     probed,
     "layer",
     "accuracy",
@@ -488,9 +488,9 @@ print(best.idxmax(axis=1).to_string())
 rows = []
 for seed in SEEDS:
     tuned = tl.load_model(ARCH, classes=data.classes, seed=seed)
-    rates = {group["name"]: 3e-4 for group in tl.param_groups(tuned, lr=1.0)}
+    rates = {g["name"]: 3e-4 for g in tl.param_groups(tuned, lr=1.0)} | {"head": 3e-3}
     few = replace(data, train=data.train.per_class(PER_CLASS, seed=seed))
-    tl.fit(tuned, few, epochs=3, lr={**rates, "head": 3e-3}, keep="last", seed=seed)
+    tl.fit(tuned, few, epochs=tl.Epochs(3, keep="last"), lr=rates, seed=seed)
     after = tc.pooled_features(tuned, test_images)
     for layer, values in after.items():
         before = test_features["pre-trained", seed][layer]
@@ -501,7 +501,7 @@ for seed in SEEDS:
         rows.append(("pre-trained and random", seed, layer, tc.linear_cka(before, other)))
 similar = pd.DataFrame(rows, columns=["compared", "seed", "layer", "cka"])
 similar["task"] = f"features of {len(test_images)} test images"
-tc.plots.panels(
+tc.plots.lines(
     similar,
     "layer",
     "cka",
@@ -559,7 +559,7 @@ runs = runs.sort_values(
     ["data", "method"],
     key=lambda column: column.map([*CLASSES, *METHODS, "last two blocks"].index),
 )
-tc.plots.panels(
+tc.plots.lines(
     runs[runs["network"] == ARCH].dropna(subset="network is"),
     "images",
     "balanced_accuracy",

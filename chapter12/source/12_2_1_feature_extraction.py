@@ -353,8 +353,9 @@ tc.plots.ranking(
 )
 
 # %% [markdown]
-# `tl.standings` compares seed by seed, since runs with the same seed saw the same images. `behind` is the mean
-# difference to the best way, `margin` half of its 95 % interval. Where the interval holds zero, it is a `tie`.
+# `tc.compare_methods` compares seed by seed, since runs with the same seed saw the same images. `mean_difference` is the
+# mean difference to the best method, from `low` to `high` its 95 % interval. There is no significant difference where
+# the interval contains zero.
 #
 # <!-- given: confidence level -->
 
@@ -366,13 +367,14 @@ by_size = {
 pd.concat(by_size, names=["batch size"]).round(3)
 
 # %% tags=["claim-batchnorm-held"]
+SAME = "no_significant_difference"
 for size, table in by_size.items():
     best, other = table.index
-    verdict = "cannot be told apart" if table.loc[other, "tie"] else f"'{best}' is better"
+    verdict = "cannot be told apart" if table.loc[other, SAME] else f"'{best}' is better"
     print(f"batches of {size}: {verdict}")
 assert by_size[4].index[0] == "held"
-assert not by_size[4].loc["drifting", "tie"]
-assert by_size[32]["tie"].all()
+assert not by_size[4].loc["drifting", SAME]
+assert by_size[32][SAME].all()
 
 # %% [markdown]
 # ## 6 What the optimizer does with frozen parameters
@@ -620,7 +622,7 @@ print("The two heads have the same weights, apart from rounding.")
 
 # %%
 def epoch_of(network, inputs):
-    """One epoch; returns a function without arguments, as `tl.interleaved` wants it."""
+    """One epoch; returns a function without arguments, as `tc.benchmark_interleaved` wants it."""
     optimizer = torch.optim.SGD(
         tl.get_head(network).parameters() if network is whole else network.parameters(),
         lr=0.1,
@@ -665,9 +667,9 @@ tc.report_finding(
 )
 
 # %% [markdown]
-# The saving has a price: there is **no new augmentation**. The network never sees another crop or mirror image of a
-# image. `tl.fit(..., views=4)` is in between: it keeps the features of four augmented views of each image, and the
-# epochs take turns with them.
+# The saving has a price: there is **no new augmentation**. The network never sees another crop or mirror image of an
+# image. `tl.fit(..., cache=4)` is in between: it keeps the features of four augmented views of each
+# image, and the epochs take turns with them.
 #
 # ## 8 A sanity check: logistic regression
 #
@@ -745,7 +747,7 @@ tc.report_finding(
 # * Plot the accuracy of `drift` instead of the changed answers, with more shuffles. Is the drifted network worse on
 #   your data?
 # * Train a new head on the features of a *drifted* backbone. Does it recover?
-# * `tl.fit(model, data, views=4)`: does augmentation help a linear head?
+# * `tl.fit(model, data, cache=4)`: does augmentation help a linear head?
 # * `ARCH = "efficientnet_lite0"`, whose weights come from the full ImageNet: how much better are its features?
 
 # %% tags=["nbval-ignore-output"]

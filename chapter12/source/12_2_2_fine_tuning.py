@@ -45,7 +45,7 @@ print(profile)
 # **What was measured beforehand.** A single training run proves little: another seed gives another result. So the
 # comparisons below were run many times, with several seeds each, on that same small ResNet18 with images of 64 px. A
 # run trains on 40 images of each class for 6 epochs, in one cycle of AdamW, where nothing else is said. The learning
-# rates were *not* tuned for each way, so a small difference means nothing even where seeds agree on it. `tl.measured`
+# rates were *not* tuned for each way, so a small difference means nothing even where seeds agree on it. `tc.load_results`
 # reads them. They show how *this* network behaves on *these* images. Take the way of measuring home, and the numbers
 # with caution.
 #
@@ -175,8 +175,10 @@ run = tl.fit(
     data,
     epochs=6,
     lr={g["name"]: g["lr"] for g in groups},
-    optimizer=functools.partial(SGD, momentum=0.9),
-    schedule=lambda optimizer: StepLR(optimizer, step_size=3, gamma=0.1),
+    step=tl.StepOptions(
+        optimizer=functools.partial(SGD, momentum=0.9),
+        schedule=lambda optimizer: StepLR(optimizer, step_size=3, gamma=0.1),
+    ),
     seed=SEED,
 )
 print(run)
@@ -222,13 +224,16 @@ ranked("recipes", "Six recipes for the last block and the head")
 
 # %% [markdown]
 # *Balanced* accuracy is the mean over classes of the share of a class that is found. To judge the figure, compare the
-# bars with the spread of the dots. `tl.standings` does it seed by seed: `behind` is the mean difference to the best, and
-# `tie` says that the 95 % interval of this difference (± `margin`) holds zero.
+# bars with the spread of the dots. `tc.compare_methods` does it seed by seed: `mean_difference` is the mean difference
+# to the best, and `low` and `high` are its 95 % interval. There is no significant difference where it contains zero.
 #
 # <!-- given: confidence level -->
 
 
 # %% tags=["nbval-ignore-output"]
+SAME = "no_significant_difference"
+
+
 def stands(name):
     """The ways of a results file, compared seed by seed."""
     return tc.compare_methods(tc.load_results(name).runs, "test", "method")
@@ -242,8 +247,8 @@ recipes.round(3)
 def verdict(table):
     """In words: what was best, and what cannot be told from it."""
     best, *others = table.index
-    ties = [method for method in others if table.loc[method, "tie"]]
-    worse = [method for method in others if not table.loc[method, "tie"]]
+    ties = [method for method in others if table.loc[method, SAME]]
+    worse = [method for method in others if not table.loc[method, SAME]]
     lines = [f"best mean:           {best}"]
     lines += [f"cannot be told from: {method}" for method in ties]
     lines += [f"worse:               {method}" for method in worse]
@@ -254,9 +259,9 @@ print(verdict(recipes))
 
 # %% tags=["claim-momentum-steplr"]
 classic = recipes.loc["SGD with momentum, StepLR"]
-print("The classic recipe is behind the best:", bool(not classic["tie"]))
-assert classic["tie"]
-assert not recipes.loc["SGD without momentum, StepLR", "tie"]
+print("The classic recipe is behind the best:", bool(not classic[SAME]))
+assert classic[SAME]
+assert not recipes.loc["SGD without momentum, StepLR", SAME]
 
 # %% [markdown]
 # One comparison is not fair. Momentum of 0.9 adds up about ten steps, so that without it the same learning rate moves
@@ -354,8 +359,8 @@ rate_table.sort_index().round(3)
 # %% tags=["claim-small-rate"]
 on_validation = tuned.assign(score=tuned["val"].str[-1]).groupby("lr")["score"].mean()
 best_rate = float(on_validation.idxmax())
-tied_rates = sorted(rate_table.index[rate_table["tie"]])
-worse_rates = sorted(rate_table.index[~rate_table["tie"]])
+tied_rates = sorted(rate_table.index[rate_table[SAME]])
+worse_rates = sorted(rate_table.index[~rate_table[SAME]])
 named = [", ".join(f"{r:g}" for r in some) for some in (tied_rates, worse_rates)]
 print(f"Best on validation: {best_rate:g}. On the test set:")
 print(f"the best, or not to be told from it: {named[0]}; worse: {named[1]}.")
@@ -472,7 +477,7 @@ standing = {
     count: tc.compare_methods(rows.astype({"trains": str}), "test", "trains")
     for count, rows in chosen.groupby("per_class")
 }
-ties = pd.DataFrame({count: table["tie"] for count, table in standing.items()}).loc[
+ties = pd.DataFrame({count: table[SAME] for count, table in standing.items()}).loc[
     means.index.astype(str)
 ]
 tc.plots.heat_map(
@@ -625,7 +630,7 @@ tc.plots.ranking(
 rows = {}
 for (network, name), runs in some.groupby(["network", "data"], sort=False):
     table = tc.compare_methods(runs, "balanced_accuracy", "method")
-    rows[network, NAMES[name]] = " = ".join(table.index[table["tie"]])
+    rows[network, NAMES[name]] = " = ".join(table.index[table[SAME]])
 best_methods = pd.Series(rows).unstack()[list(NAMES.values())]
 best_methods
 
@@ -681,8 +686,8 @@ stages.round(3)
 # %% tags=["claim-gradual", "claim-discriminative"]
 print(verdict(stages))
 assert stages.index[0] == "everything at once"
-assert stages.loc["gradual unfreezing", "tie"]
-assert not stages.loc["discriminative rates", "tie"]
+assert stages.loc["gradual unfreezing", SAME]
+assert not stages.loc["discriminative rates", SAME]
 
 # %% [markdown]
 # ## 9 Against over-fitting
@@ -734,7 +739,7 @@ against.assign(
 
 # %% tags=["claim-regularisation"]
 print(verdict(against))
-assert against["tie"].all()
+assert against[SAME].all()
 
 # %% [markdown]
 # ## 10 A decision guide
@@ -748,9 +753,9 @@ assert against["tie"].all()
 def advice(table, order):
     """The best way, the first of those that tie with it in an order from cheap to dear, and what it is behind."""
     cheap = next(
-        method for method in order if method in table.index and table.loc[method, "tie"]
+        method for method in order if method in table.index and table.loc[method, SAME]
     )
-    return table.index[0], cheap, round(100 * table.loc[cheap, "behind"], 1)
+    return table.index[0], cheap, round(100 * table.loc[cheap, "mean_difference"], 1)
 
 
 guide = {

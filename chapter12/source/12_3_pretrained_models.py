@@ -903,7 +903,7 @@ tc.report_finding("The training loss fell.", losses.iloc[-1] < losses.iloc[0] - 
 # **What to try next**
 #
 # * Put a photograph of your own into `photos`, with names that you accept into `FAIR`.
-# * Set `rounds=1` in `tl.interleaved`, run the cell several times, and see how much one measurement is worth.
+# * Set `rounds=1` in `tc.benchmark_interleaved`, run the cell several times, and see how much one measurement is worth.
 # * Replace StepLR by `torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS)` in section 7.
 
 # %% tags=["nbval-ignore-output"]

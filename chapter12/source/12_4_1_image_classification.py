@@ -266,7 +266,7 @@ tc.report_finding(
 #
 # ## 5 Fine-tuning
 #
-# First the head alone, on the frozen backbone; then the last block as well, with a smaller learning rate. `views=2`
+# First the head alone, on the frozen backbone; then the last block as well, with a smaller learning rate. `Cache(views=2)`
 # computes what lies below that block once for each of two augmented views of every image, which saves most of the
 # time.
 
@@ -277,7 +277,7 @@ tl.unfreeze(model, last=1)
 rates = {str(group["name"]): 3e-4 for group in tl.param_groups(model, lr=1.0)} | {
     "head": 2e-3
 }
-run = tl.fit(model, data, epochs=4, lr=rates, views=2, seed=SEED)
+run = tl.fit(model, data, epochs=4, lr=rates, cache=2, seed=SEED)
 run.plot()
 
 # %% tags=["nbval-ignore-output"]

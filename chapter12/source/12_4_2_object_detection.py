@@ -511,7 +511,7 @@ tc.plots.boxes(
     truths[:8],
     found[:8],
     classes=data.classes,
-    least=0.3,
+    min_score=0.3,
     title="Test images: the truth, and what was found",
 )
 

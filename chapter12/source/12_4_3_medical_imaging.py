@@ -566,7 +566,7 @@ tc.report_finding(
 # * *many patients*: those of this page, with two images each,
 # * *few patients*: 30, with six images each, and fainter opacities.
 #
-# And two models: the linear head, and one that does nothing but remember, the *nearest neighbour*, which gives a
+# And two models: the linear head, and one that does nothing but remember, the *nearest neighbour*, which gives an
 # image the label of the most similar one in training.
 # <!-- given: the settings of the next cells; the numbers of the first pool are those of the phantoms -->
 

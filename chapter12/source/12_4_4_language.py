@@ -165,7 +165,7 @@ print(measured)
 NAMES = {"written": "written for this course", "movies": "real film reviews"}
 runs = measured.runs.assign(data=measured.runs["data"].map(NAMES))
 print("{steps} steps of {batch} sentences each".format(**measured.facts["settings"]))
-tc.plots.panels(
+tc.plots.lines(
     runs,
     "train_sentences",
     "accuracy",

@@ -483,7 +483,7 @@ for epoch in range(1, EPOCHS + 1):
 
 # %% tags=["nbval-ignore-output"]
 model = tl.freeze(tl.load_model(ARCH, classes=data.classes, size=SIZE, seed=SEED))
-settings = {"epochs": EPOCHS, "lr": 3e-3, "keep": "last", "seed": SEED}
+settings = {"epochs": tl.Epochs(EPOCHS, keep="last"), "lr": 3e-3, "seed": SEED}
 run = tl.fit(model, data, augment=train_transform, **settings)
 run.history.round(3)
 

@@ -18,7 +18,6 @@ import time
 start = time.perf_counter()
 
 import re
-from pathlib import Path
 
 import pandas as pd
 
@@ -60,7 +59,7 @@ from tlcourse.measurements.claims import table_of_claims
 # file. Otherwise the table quotes what the cell printed. Cells have the tag `claim-…`.
 
 # %% tags=["nbval-ignore-output"]
-table = table_of_claims(CLAIMS, Path.cwd())
+table = table_of_claims(CLAIMS)
 
 
 def linked(name):

@@ -54,7 +54,7 @@ print(len(settings), "settings, each with", int(settings.min()), "seeds or more"
 assert settings.min() >= 2, "a spread needs two seeds or more"
 
 # %% [markdown]
-# Above: the learning curves of one setting, each seed a thin line, the mean a thick one, the shade one standard
+# Above: the learning curves of one setting, each seed a dot, the mean a line, the shade one standard
 # deviation. Below: the test accuracy of all settings; the one that is shown above has a frame.
 
 # %% tags=["nbval-ignore-output"]

@@ -7,7 +7,7 @@
 #
 # **What you will learn**
 #
-# * to find faults in data before they become results: patients in two parts, copies, a mark that gives the class away,
+# * to find faults in data before they become results: patients in two splits, copies, a mark that gives the class away,
 # * to divide by patient, and to compute the numbers that a clinical paper reports,
 # * to calibrate and to choose a threshold on the validation set,
 # * intervals that draw patients and not images; subgroups,
@@ -61,7 +61,7 @@ lab.progress()
 # **Difficulty** ●●○ · **25 minutes** · **Why it matters:** each of these faults has been in published data sets, and
 # each makes a result look better than it is.
 #
-# A hospital sends images and a table, already in parts. We planted faults in it.
+# A hospital sends images and a table, already split. We planted faults in it.
 
 # %%
 delivery = tc.flawed_dataset(size=64, seed=SEED)
@@ -78,16 +78,16 @@ tl.plots.image_grid(
 # %% [markdown]
 # Write a function that takes the table and the images and returns a dictionary:
 #
-# * `"patients in two parts"`: the patients whose images are in more than one part,
+# * `"patients in two splits"`: the patients whose images are in more than one split,
 # * `"copies"`: the files whose image is the same, pixel by pixel, as an earlier one in the table,
 # * `"odd sizes"`: the files whose width or height is not the usual one,
-# * `"share of pneumonia"`: for each part, the share of images labelled `PNEUMONIA`.
+# * `"share of pneumonia"`: for each split, the share of images labelled `PNEUMONIA`.
 #
 # The check tries it on a small delivery of its own.
 #
 # <details><summary>Hint 1</summary>
 #
-# `groupby("patient")["part"].nunique()` counts parts. `image.tobytes()` is the content of an image, `image.size`
+# `groupby("patient")["split"].nunique()` counts splits. `image.tobytes()` is the content of an image, `image.size`
 # its width and height.
 #
 # </details>
@@ -100,7 +100,7 @@ tl.plots.image_grid(
 # <details><summary>The idea of the answer</summary>
 #
 # Four short expressions, one for each finding. Of a shared image only the later file is a copy; of a patient every
-# pair of parts counts.
+# pair of splits counts.
 #
 # </details>
 
@@ -1197,7 +1197,7 @@ lab.progress()
 # %% [markdown]
 # ## Summary
 #
-# * **Audit first**: patients in two parts, copies, sizes, balance, and marks that give the class away.
+# * **Audit first**: patients in two splits, copies, sizes, balance, and marks that give the class away.
 # * **Divide by patient**, with a validation set large enough to choose by.
 # * **Report** AUC, balanced accuracy, sensitivity and specificity with intervals by patient; say the prevalence, and
 #   show subgroups.

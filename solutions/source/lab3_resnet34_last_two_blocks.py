@@ -238,7 +238,7 @@ def cosine_factor(epoch, epochs):
 lab.check("cosine", cosine_factor)
 
 # %% [markdown]
-# With `torch.optim.lr_scheduler.LambdaLR` such a function becomes a scheduler. `tl.fit(..., schedule="cosine")` does the
+# With `torch.optim.lr_scheduler.LambdaLR` such a function becomes a scheduler. `tl.StepOptions(schedule="cosine")` does the
 # same.
 #
 # ## 6 The cached boundary
@@ -267,13 +267,13 @@ lab.check("cosine", cosine_factor)
 # </details>
 
 # %%
-# BEGIN ANSWER: bytes_a_image
+# BEGIN ANSWER: bytes_per_image
 lower = torch.nn.Sequential(*list(model.children())[:7], model.layer4[0]).eval()
 with torch.no_grad():
     activation = lower(torch.zeros(1, 3, 224, 224, device=next(model.parameters()).device))
-bytes_a_image = activation.numel() * 4
+bytes_per_image = activation.numel() * 4
 # END ANSWER
-lab.check("bytes", bytes_a_image, shape=(512, 7, 7))
+lab.check("bytes", bytes_per_image, shape=(512, 7, 7))
 
 # %% [markdown]
 # Does `tl.fit` find the boundary? Its notes say what it did.
@@ -303,7 +303,7 @@ def train_one(method, seed):
         tl.unfreeze(model)
     names = [group["name"] for group in tl.param_groups(model, 1.0)]
     rates = {name: HEAD_RATE if name == "head" else BLOCK_RATE for name in names}
-    run = tl.fit(model, data, epochs=3, lr=rates, keep="last", seed=seed)
+    run = tl.fit(model, data, epochs=tl.Epochs(3, keep="last"), lr=rates, seed=seed)
     return run.history["val_accuracy"].iloc[-1]
 
 
@@ -350,7 +350,7 @@ if lab.ready(results):
 # **Difficulty** ●○○ · **5 minutes** · **Why it matters:** a table that cannot decide is a result, and must be called
 # one.
 #
-# Suppose the three bars lie within each other's spread. What do you report_finding?
+# Suppose the three bars lie within each other's spread. What do you conclude?
 #
 # * **A** The way with the highest mean is the best.
 # * **B** This experiment cannot tell them apart; take the cheapest, or measure with more seeds.
@@ -377,7 +377,7 @@ if lab.ready(results):
 # BEGIN ANSWER: answer
 answer = "B"
 # END ANSWER
-lab.check("report_finding", answer)
+lab.check("conclude", answer)
 
 # %%
 lab.progress()

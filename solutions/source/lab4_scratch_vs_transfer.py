@@ -201,11 +201,10 @@ def one_run(start, seed, rate):
     return tl.fit(
         model,
         images_of(seed),
-        epochs=EPOCHS,
+        epochs=tl.Epochs(EPOCHS, keep="last"),
         lr=lr,
         batch_size=32,
-        schedule="cosine",
-        keep="last",
+        step=tl.StepOptions(schedule="cosine"),
         seed=seed,
     ).history
 
@@ -817,7 +816,7 @@ assert (summary["last epoch, test"] > summary["best epoch, val"]).all()
 print("For both ways the last epoch on test is above the best epoch on validation.")
 
 # %% [markdown]
-# What do you report_finding?
+# What do you conclude?
 #
 # * **A** The best validation accuracy was not too good to be true: test is even higher.
 # * **B** The epoch should be chosen on test images, where accuracies are higher.
@@ -842,10 +841,10 @@ print("For both ways the last epoch on test is above the best epoch on validatio
 # </details>
 
 # %%
-# BEGIN ANSWER: answer_parts
-answer_parts = "C"
+# BEGIN ANSWER: answer_splits
+answer_splits = "C"
 # END ANSWER
-lab.check("parts", answer_parts)
+lab.check("splits", answer_splits)
 
 # %% [markdown]
 # ## 8 Conclude

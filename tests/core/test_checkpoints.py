@@ -1,190 +1,295 @@
-"""Checkpoints: going on equals never having stopped; what does not fit is refused and nothing is lost."""
+"""Checkpoints: going on equals never having stopped; what does not fit is refused, and nothing is lost."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 from torch.optim import SGD, AdamW
-from toy import toy_data
+from toy import same_weights, toy_data, toy_network
 
 import tlhelpers as tl
-from tlhelpers import training
+from tlhelpers import checkpoints, trainer
 from tlhelpers.pixel_batches import EpochOrder, Order, PixelBatches
 
-LOOK = tl.Preprocessing(size=32, resize=32)
+PREPROCESSING = tl.Preprocessing(size=32, resize=32)
+STAY = tl.StepOptions(schedule="constant")
 
 
-def network() -> Any:
-    return tl.load_model("resnet18", classes=["red", "green"], weights="none", size=32)
+def fit(
+    folder: Path | None = None, resume: bool = False, model: Any = None, data: Any = None, **changes: Any
+) -> tl.Run:
+    options: dict[str, Any] = {"epochs": 3, "batch_size": 8, "lr": 1e-2, **changes}
+    checkpoint = None if folder is None else tl.Checkpoint(folder, resume)
+    return tl.fit(model or toy_network(size=32), data or toy_data(), checkpoint=checkpoint, **options)
 
 
-def pixel_batches(batch_size: int = 8, **changes: Any) -> dict[str, PixelBatches]:
+def pixel_batches() -> dict[str, PixelBatches]:
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 255, (24, 3, 32, 32), dtype=torch.uint8, generator=generator)
-    labels = torch.arange(24) % 2
-    order = EpochOrder(24, batch_size, 0)
-    return {
-        "train": PixelBatches(pixels, labels, LOOK, order, crop=0.5, **changes),
-        "val": PixelBatches(pixels, labels, LOOK, Order(24, 8)),
-    }
+    given = pixels, torch.arange(24) % 2, PREPROCESSING
+    train = PixelBatches(*given, EpochOrder(24, 8, 0), crop=0.5, sizes=[32, 32, 48])
+    return {"train": train, "val": PixelBatches(*given, Order(24, 8))}
 
 
-class Stopped(Exception):
+class Killed(Exception):
     """The process is gone."""
 
 
-def stop_after(monkeypatch: pytest.MonkeyPatch, epochs: int) -> None:
-    """The next call of `fit` ends without a word after so many epochs, as if it had been killed."""
-    counted = iter(range(epochs))
-    epoch = training.train_epoch
+@contextlib.contextmanager
+def killed_after(epochs: int) -> Iterator[None]:
+    """Training ends without a word after so many epochs."""
+    counted, epoch = iter(range(epochs)), trainer.train_epoch
 
     def counting(*args: Any, **kwargs: Any) -> Any:
         if next(counted, None) is None:
-            raise Stopped
+            raise Killed
         return epoch(*args, **kwargs)
 
-    monkeypatch.setattr(training, "train_epoch", counting)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "train_epoch", counting)
+        with pytest.raises(Killed):
+            yield
 
 
 def own_transform(image: Any) -> torch.Tensor:
-    return tl.Preprocessing().at(32).training()(image)
+    return PREPROCESSING.training()(image)
 
 
 SOURCES: dict[str, dict[str, Any]] = {  # where a network's input comes from, and what of it trains
-    "crops of kept images": {},
-    "pixels of one's own": {},
+    "crops of decoded images": {},
+    "pixels of one's own": {"data": pixel_batches},
     "a transform of one's own": {"augment": own_transform},
-    "kept activations": {"frozen": True, "augment": False},
-    "kept views": {"frozen": True, "views": 2},
-    "last block on kept activations": {"frozen": True, "last": 1, "augment": False},
-    "averaged weights": {"step": tl.Step(average=0.8)},
-    "pieces and clipping": {"step": tl.Step(pieces=2, clip=1.0)},
+    "cached activations": {"last": 0, "augment": False},
+    "cached views": {"last": 0, "cache": 2},
+    "last block on cached activations": {"last": 1, "augment": False},
+    "averaged weights": {"step": {"ema_decay": 0.8}},
+    "accumulation and clipping": {"step": {"accumulation_steps": 2, "max_grad_norm": 1.0}},
 }
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "constant", "one-cycle"])
-@pytest.mark.parametrize("optimizer", [AdamW, functools.partial(SGD, momentum=0.9, nesterov=True)])
+@pytest.mark.parametrize(
+    ("optimizer", "schedule"),
+    [(AdamW, "cosine"), (AdamW, "constant"), (functools.partial(SGD, momentum=0.9, nesterov=True), "one-cycle")],
+    ids=["AdamW, cosine", "AdamW, constant", "SGD, one-cycle"],
+)
 @pytest.mark.parametrize("source", list(SOURCES))
-def test_going_on_equals_never_having_stopped(
-    source: str, optimizer: Any, schedule: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def train(**more: Any) -> tl.Run:
-        data = pixel_batches(sizes=[32, 32, 48]) if source.startswith("pixels") else toy_data()
-        options = {
-            "epochs": 3,
-            "batch_size": 8,
-            "optimizer": optimizer,
-            "schedule": schedule,
-            "lr": 1e-2,
-            **SOURCES[source],
-        }
-        model, last = network(), options.pop("last", 0)
-        if options.pop("frozen", False):
-            tl.unfreeze(tl.freeze(model), last=last)
-        return tl.fit(model, data, keep="last", **options, **more)
+def test_going_on_equals_never_having_stopped(source: str, optimizer: Any, schedule: str, tmp_path: Path) -> None:
+    def train(folder: Path | None = None, resume: bool = False) -> tl.Run:
+        options = dict(SOURCES[source])
+        step = tl.StepOptions(optimizer=optimizer, schedule=schedule, **options.pop("step", {}))
+        model, data = toy_network(last=options.pop("last", None), size=32), options.pop("data", toy_data)()
+        return fit(folder, resume, model, data, epochs=tl.Epochs(3, keep="last"), step=step, **options)
 
     whole = train()
-    with monkeypatch.context() as patch:
-        stop_after(patch, 2)
-        with pytest.raises(Stopped):
-            train(checkpoint=tmp_path)
+    with killed_after(2):
+        train(tmp_path)
     torch.rand(7)  # the state of the reader's generators must not matter
-    resumed = train(checkpoint=tmp_path, resume=True)
-    assert tl.changed(resumed.model, whole.model.state_dict()) == []
-    same = ["train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr"]
-    assert resumed.history[same].equals(whole.history[same])
+    resumed = train(tmp_path, resume=True)
+    assert same_weights(resumed.model, whole.model)
+    assert resumed.history.drop(columns="seconds").equals(whole.history.drop(columns="seconds"))
     assert resumed.best_epoch == whole.best_epoch
 
 
-def test_the_best_epochs_weights_survive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    options: dict[str, Any] = {"epochs": 4, "batch_size": 8, "lr": 1e-2}
-    whole = tl.fit(network(), toy_data(), **options)
-    with monkeypatch.context() as patch:
-        stop_after(patch, 3)
-        with pytest.raises(Stopped):
-            tl.fit(network(), toy_data(), checkpoint=tmp_path, **options)
-    resumed = tl.fit(network(), toy_data(), checkpoint=tmp_path, resume=True, **options)
+def test_the_best_epochs_weights_survive(tmp_path: Path) -> None:
+    whole = fit(epochs=4)
+    with killed_after(3):
+        fit(tmp_path, epochs=4)
+    resumed = fit(tmp_path, resume=True, epochs=4)
     assert resumed.kept_epoch == whole.kept_epoch
-    assert tl.changed(resumed.model, whole.model.state_dict()) == []
+    assert same_weights(resumed.model, whole.model)
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    options: dict[str, Any] = {"epochs": 1, "batch_size": 8, "checkpoint": tmp_path, "resume": True}
-    first = tl.fit(network(), toy_data(), **options)
-    stop_after(monkeypatch, 0)
-    again = tl.fit(network(), toy_data(), **options)
-    assert tl.changed(again.model, first.model.state_dict()) == []
+    first = fit(tmp_path, epochs=1)
+    monkeypatch.delattr(trainer, "train_epoch")
+    again = fit(tmp_path, resume=True, epochs=1)
+    assert same_weights(again.model, first.model)
     assert again.history.equals(first.history)
 
 
-def test_without_resume_a_new_run_replaces_the_old(tmp_path: Path) -> None:
-    tl.fit(network(), toy_data(), epochs=2, batch_size=8, checkpoint=tmp_path)
-    run = tl.fit(network(), toy_data(), epochs=1, batch_size=8, checkpoint=tmp_path)
+def test_without_resume_a_new_run_replaces_the_old_and_keeps_its_best_weights(tmp_path: Path) -> None:
+    fit(tmp_path, epochs=2)
+    run = fit(tmp_path, epochs=1)
     assert len(run.history) == 1
     assert {path.name for path in tmp_path.iterdir()} == {"last.pt", "best.safetensors", "in_use.lock"}
+    assert same_weights(tl.load(tmp_path / "best.safetensors", classes=("red", "green")), run.model)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"epochs": 3}, r"epochs was 2 and is now 3"),
-        ({"batch_size": 5}, r"batches was 2 and is now 4"),
+        ({"epochs": 2}, r"epochs was 3 and is now 2"),
+        ({"batch_size": 5}, r"batches was 3 and is now 4"),
         ({"lr": 0.5}, r"groups was .*0\.01.* and is now .*0\.5"),
-        ({"optimizer": SGD}, r"optimizer was AdamW and is now SGD"),
-        ({"keep": "last"}, r"keep was best and is now last"),
+        ({"step": tl.StepOptions(optimizer=SGD)}, r"optimizer was AdamW and is now SGD"),
+        ({"epochs": tl.Epochs(3, keep="last")}, r"keep was best and is now last"),
         ({"augment": False}, r"images was augment=True, views=None and is now augment=False"),
-        ({"views": 1}, r"images was augment=True, views=None and is now augment=True, views=1"),
+        ({"cache": 1}, r"images was augment=True, views=None and is now augment=True, views=1"),
+        ({"seed": 1}, "seed was 0 and is now 1"),
     ],
 )
-def test_another_runs_checkpoint_is_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
-    options: dict[str, Any] = {"epochs": 2, "batch_size": 10, "lr": 1e-2, "checkpoint": tmp_path}
-    tl.fit(network(), toy_data(), **options)
+def test_a_run_with_other_settings_is_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    fit(tmp_path)
     before = (tmp_path / "last.pt").read_bytes()
     with pytest.raises(tl.CheckpointError, match=message):
-        tl.fit(network(), toy_data(), **{**options, **change}, resume=True)
+        fit(tmp_path, resume=True, **change)
     assert (tmp_path / "last.pt").read_bytes() == before
 
 
-def test_another_network_is_refused(tmp_path: Path) -> None:
-    tl.fit(network(), toy_data(), epochs=1, checkpoint=tmp_path)
-    other = tl.load_model("resnet34", classes=["red", "green"], weights="none", size=32)
+def test_another_network_or_other_classes_are_refused(tmp_path: Path) -> None:
+    fit(tmp_path, epochs=1)
     with pytest.raises(
-        tl.CheckpointError, match="belongs to another run: arch was resnet18 and is now resnet34; groups was"
+        tl.CheckpointError, match="belongs to another run: arch was resnet18 and is now resnet34; groups"
     ):
-        tl.fit(other, toy_data(), epochs=1, checkpoint=tmp_path, resume=True)
+        fit(tmp_path, resume=True, model=toy_network("resnet34", size=32), epochs=1)
+    swapped = tl.load_model("resnet18", classes=["green", "red"], weights="none", size=32)
+    with pytest.raises(tl.CheckpointError, match=r"classes was \['red', 'green'\] and is now \['green', 'red'\]"):
+        fit(tmp_path, resume=True, model=swapped, data=toy_data(classes=("green", "red")), epochs=1)
 
 
-@pytest.mark.parametrize("damage", ["short", "empty", "flipped", "other"])
-def test_a_damaged_checkpoint_is_named_and_left_alone(damage: str, tmp_path: Path) -> None:
-    tl.fit(network(), toy_data(), epochs=1, checkpoint=tmp_path)
+class Mischief:
+    """Unpickling this makes a file."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.target,)
+
+
+def planted(folder: Path) -> dict[str, Any]:
+    return {"format": checkpoints.FORMAT, "progress": Mischief(folder / "planted")}
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "short": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "empty": lambda path: path.write_bytes(b""),
+    "flipped": lambda path: path.write_bytes(bytes(64) + path.read_bytes()[64:]),
+    "other": lambda path: torch.save({"weights": torch.zeros(3)}, path),
+    "code in a zip": lambda path: torch.save(planted(path.parent), path),
+    "code in a pickle": lambda path: path.write_bytes(pickle.dumps(planted(path.parent), protocol=2)),
+}
+
+
+@pytest.mark.parametrize("damage", list(DAMAGE))
+def test_a_damaged_checkpoint_is_named_and_left_alone_and_runs_no_code(damage: str, tmp_path: Path) -> None:
+    fit(tmp_path, epochs=1)
     path = tmp_path / "last.pt"
-    content = bytearray(path.read_bytes())
-    if damage == "flipped":
-        content[:64] = bytes(64)
-    whole = {"short": content[: len(content) // 2], "empty": b"", "flipped": content, "other": content}[damage]
-    path.write_bytes(whole)
-    if damage == "other":
-        torch.save({"weights": torch.zeros(3)}, path)
+    DAMAGE[damage](path)
     before = path.read_bytes()
     with pytest.raises(tl.CheckpointError, match=r"last\.pt (is damaged|was not written by tl\.fit)"):
-        tl.fit(network(), toy_data(), epochs=1, checkpoint=tmp_path, resume=True)
+        fit(tmp_path, resume=True, epochs=1)
     assert path.read_bytes() == before
+    assert not (tmp_path / "planted").exists()
 
 
-def test_resume_needs_a_folder() -> None:
-    with pytest.raises(tl.TrainingError, match="resume=True needs checkpoint="):
-        tl.fit(network(), toy_data(), resume=True)
+# --- the disk ---------------------------------------------------------------------------------------------------
 
 
-def test_batches_of_ones_own_need_both_parts() -> None:
-    with pytest.raises(tl.TrainingError, match=r"lack \['val'\]"):
-        tl.fit(network(), {"train": pixel_batches()["train"]}, epochs=1)
-    for schedule in ("cosine", "one-cycle"):
-        with pytest.raises(tl.TrainingError, match="the loader of 'train' has no batch"):
-            tl.fit(network(), pixel_batches(batch_size=32), epochs=1, schedule=schedule)
-        with pytest.raises(tl.TrainingError, match="at least one"):
-            tl.fit(network(), pixel_batches(), epochs=0, schedule=schedule)
+def test_a_full_disk_leaves_the_checkpoint_before_and_the_best_weights(tmp_path: Path) -> None:
+    model, whole, save, calls = toy_network(size=32), fit(step=STAY), torch.save, iter(range(1))
+
+    def full(packed: Any, file: Any) -> None:
+        save(packed, file)
+        if next(calls, None) is None:
+            raise OSError(28, "No space left on device")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "save", full)
+        with pytest.raises(tl.CheckpointError, match=r"No space left on device.*GB are free.*go on with resume=True"):
+            fit(tmp_path, model=model, step=STAY)
+    assert not model.training, "the network is usable"
+    assert not list(tmp_path.glob(".*.part"))
+    resumed = fit(tmp_path, resume=True, step=STAY)
+    assert len(resumed.history) == 3
+    assert same_weights(resumed.model, whole.model)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(tl.CheckpointError, match="cannot hold checkpoints"):
+        fit(tmp_path / "file" / "run")
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
+    fit(tmp_path, epochs=1)
+    before = (tmp_path / "last.pt").read_bytes()
+    with (
+        FileLock(tmp_path / "in_use.lock"),
+        pytest.raises(tl.CheckpointError, match=r"another run is writing to .* just"),
+    ):
+        fit(tmp_path, epochs=1)
+    assert (tmp_path / "last.pt").read_bytes() == before
+    fit(tmp_path, epochs=1)  # the folder is free again
+
+
+# --- interruptions ----------------------------------------------------------------------------------------------
+
+SCRIPT = """
+import sys
+sys.path.insert(0, sys.argv[2])
+from toy import tl, toy_data, toy_network
+tl.use_profile("quick", device="cpu", precision="fp32")
+model, data = toy_network(last=0, size=32), toy_data()
+print("begins", flush=True)
+run = tl.fit(model, data, epochs=tl.Epochs(100000, keep="last"), checkpoint=sys.argv[1])
+print(run.stopped, flush=True)
+print(len(run.history) > 0, run.kept_epoch == run.best_epoch, len(tl.evaluate(model, data.val).logits), flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for another process")
+def test_a_real_ctrl_c(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path), str(Path(__file__).parents[1])]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline().strip() == "begins"
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "last.pt").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        child.send_signal(signal.SIGINT)
+        printed, _ = child.communicate(timeout=60)
+    assert child.returncode == 0
+    assert printed.startswith("Interrupted by hand in epoch ")
+    assert printed.splitlines()[1].startswith("True True ")
+    assert not list(tmp_path.glob(".*.part"))
+
+
+def test_ctrl_c_in_the_middle_of_a_save_waits_for_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options: dict[str, Any] = {"epochs": tl.Epochs(3, keep="last"), "step": STAY}
+    whole, handler, save, calls = fit(**options), signal.getsignal(signal.SIGINT), torch.save, iter(range(9))
+
+    def pressed(packed: Any, file: Any) -> None:
+        class Pressing:
+            def write(self, data: Any) -> int:
+                if next(calls, None) == 4:
+                    signal.raise_signal(signal.SIGINT)
+                return int(file.write(data))
+
+            def flush(self) -> None:
+                file.flush()
+
+        save(packed, Pressing())
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", pressed)
+        run = fit(tmp_path, **options)
+    assert run.stopped == "Interrupted by hand in epoch 2."
+    assert len(run.history) == 1
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert same_weights(fit(tmp_path, resume=True, **options).model, whole.model)

@@ -17,7 +17,7 @@ QUICK_TRAINING = ["--weights", "none", "--arch", "resnet18", "--size", "32", "--
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """An image folder without parts: 12 images of each of two classes, two of each patient."""
+    """An image folder without splits: 12 images of each of two classes, two of each patient."""
     load = ToyImages(0)
     for index in range(24):
         place = tmp_path / "images" / CLASSES[index % 2]
@@ -66,7 +66,7 @@ def test_a_folder_full_of_junk(folder: Path, tmp_path: Path, capsys: pytest.Capt
 
 def test_patients_stay_together(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = tl.load_data(folder, groups=r"(patient\d+)")
-    groups = [set(part.groups) for part in data.splits()]
+    groups = [set(split.groups) for split in data.splits()]
     assert not set.intersection(groups[0], groups[1]) | set.intersection(groups[0], groups[2])
     assert main(["train", str(folder), *QUICK_TRAINING, "--group", r"(patient\d+)"]) == 0
     assert main(["train", str(folder), *QUICK_TRAINING, "--group", r"(doctor\d+)"]) == 1

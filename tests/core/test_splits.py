@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,78 +14,56 @@ from tlhelpers.errors import DataError
 SHARES = (0.7, 0.15, 0.15)
 
 
-def refusal(*args: object, **options: object) -> str:
-    with pytest.raises(DataError) as refused:
-        split_indices(*args, **options)  # type: ignore[arg-type]
-    return str(refused.value)
-
-
-def check_partition(parts: tuple[list[int], ...], count: int) -> None:
-    assert sorted(i for part in parts for i in part) == list(range(count))
-    for part in parts:
-        assert part == sorted(part)
-        assert type(part[0]) is int
-
-
-# --- without groups -------------------------------------------------------------------------------------------
+def checked(labels: Any, shares: tuple[float, ...], tolerance: float, **options: Any) -> list[list[int]]:
+    """The splits, after checking what holds for all: disjoint, complete, sorted, each class in each, shares met."""
+    splits = split_indices(labels, shares, **options)
+    assert sorted(i for split in splits for i in split) == list(range(len(labels)))
+    for share, split in zip(shares, splits, strict=True):
+        assert split == sorted(split)
+        assert type(split[0]) is int
+        counts = np.bincount(np.asarray(labels)[split], minlength=max(labels) + 1)
+        assert counts.min() >= 1
+        assert np.abs(counts - share * np.bincount(labels)).max() < tolerance
+    return list(splits)
 
 
 @pytest.mark.parametrize("seed", range(40))
 @pytest.mark.parametrize("shares", [SHARES, (0.8, 0.2), (0.5, 0.5), (0.4, 0.3, 0.2, 0.1)], ids=str)
-def test_every_part_has_its_share_of_every_class(seed: int, shares: tuple[float, ...]) -> None:
+def test_every_split_has_its_share_of_every_class(seed: int, shares: tuple[float, ...]) -> None:
     rng = np.random.default_rng(seed)
     sizes = rng.integers(len(shares), 60, rng.integers(2, 9))
     labels = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
-    parts = split_indices(labels, shares, seed=seed)
-    check_partition(parts, len(labels))
-    for share, part in zip(shares, parts, strict=True):
-        counts = np.bincount(labels[part], minlength=len(sizes))
-        assert counts.min() >= 1
-        assert np.abs(counts - share * sizes).max() < 1.5
-        assert abs(len(part) - share * len(labels)) < len(sizes) * 0.5 + 1
+    splits = checked(labels, shares, 1.5, seed=seed)
+    for share, split in zip(shares, splits, strict=True):
+        assert abs(len(split) - share * len(labels)) < len(sizes) * 0.5 + 1
 
 
 def test_roundings_of_many_classes_do_not_add_up() -> None:
-    labels = np.repeat(np.arange(200), 10)  # 1.5 images a class for val and for test
-    train, val, test = split_indices(labels, SHARES)
-    assert abs(len(val) - 300) <= 10
-    assert abs(len(test) - 300) <= 10
-    assert abs(len(train) - 1400) <= 20
+    splits = checked(np.repeat(np.arange(200), 10), SHARES, 1.5)  # 1.5 images a class for val and for test
+    assert np.abs(np.subtract([len(split) for split in splits], (1400, 300, 300))).max() <= 20
 
 
-def test_as_many_images_as_parts() -> None:
-    parts = split_indices(["a"] * 3 + ["b"] * 300, SHARES)
-    assert [sum(i < 3 for i in part) for part in parts] == [1, 1, 1]
+def test_as_many_images_as_splits() -> None:
+    splits = split_indices(["a"] * 3 + ["b"] * 300, SHARES)
+    assert [sum(i < 3 for i in split) for split in splits] == [1, 1, 1]
 
 
-def test_same_seed_same_division_and_other_seed_another() -> None:
-    labels = [0, 1] * 50
-    assert split_indices(labels, SHARES, seed=3) == split_indices(labels, SHARES, seed=3)
-    assert split_indices(labels, SHARES, seed=3) != split_indices(labels, SHARES, seed=4)
+def test_division_depends_on_the_seed_alone() -> None:
+    labels = [0, 1, 2] * 20
+    first = split_indices(labels, SHARES, seed=3)
+    np.random.seed(1)
+    assert split_indices(labels, SHARES, seed=3) == first != split_indices(labels, SHARES, seed=4)
+    assert np.random.get_state()[1][0] == 1
+    assert np.random.get_state()[2] == np.random.RandomState(1).get_state()[2], "the global state is left alone"
+    assert split_indices(["abc"[i] for i in labels], SHARES, seed=3) == first, "names or numbers"
+    assert split_indices(labels, SHARES, seed=3, groups=[f"{i:02}" for i in range(60)]) == first, "groups of one"
 
 
-def test_every_image_has_its_chance_of_every_part() -> None:
-    labels = [0] * 10 + [1] * 20
+def test_every_image_has_its_chance_of_every_split() -> None:
     tested = np.zeros(30)
     for seed in range(400):
-        tested[split_indices(labels, (0.8, 0.2), seed=seed)[1]] += 1
+        tested[split_indices([0] * 10 + [1] * 20, (0.8, 0.2), seed=seed)[1]] += 1
     assert np.abs(tested / 400 - 0.2).max() < 0.09  # more than four standard errors
-
-
-def test_names_and_numbers_give_the_same_division() -> None:
-    numbers = [0, 1, 2] * 20
-    assert split_indices(numbers, SHARES) == split_indices(["abc"[i] for i in numbers], SHARES)
-
-
-def test_global_random_state_is_neither_used_nor_changed() -> None:
-    np.random.seed(0)
-    first = split_indices([0, 1] * 20, SHARES)
-    assert np.random.get_state()[2] == np.random.RandomState(0).get_state()[2]
-    np.random.seed(1)
-    assert split_indices([0, 1] * 20, SHARES) == first
-
-
-# --- with groups ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -96,91 +75,52 @@ def test_groups_stay_whole_and_shares_are_met(seed: int, mixed: bool) -> None:
     classes = np.concatenate([np.tile(np.arange(3), 5), rng.integers(0, 3, 75)])  # 5 groups of each at least
     labels = rng.integers(0, 3, len(groups)) if mixed else classes[groups]
     names = np.array([f"patient {g}" for g in groups])
-    parts = split_indices(labels, SHARES, groups=names, seed=seed)
-    check_partition(parts, len(labels))
-    sides = [set(names[part]) for part in parts]
-    assert sum(map(len, sides)) == 90
-    for share, part in zip(SHARES, parts, strict=True):
-        counts = np.bincount(labels[part], minlength=3)
-        assert counts.min() >= 1
-        assert np.abs(counts - share * np.bincount(labels)).max() < sizes.max()
-        assert abs(len(part) - share * len(labels)) <= 5
+    splits = checked(labels, SHARES, sizes.max(), groups=names, seed=seed)
+    assert sum(len(set(names[split])) for split in splits) == 90
+    for share, split in zip(SHARES, splits, strict=True):
+        assert abs(len(split) - share * len(labels)) <= 5
 
 
-def test_large_groups_reach_every_part() -> None:
-    groups = np.repeat(np.arange(60), 20)
-    labels = (np.arange(60) % 2)[groups]
-    assert [len(part) for part in split_indices(labels, SHARES, groups=groups)] == [840, 180, 180]
+@pytest.mark.parametrize(
+    ("groups", "labels", "shares", "lengths"),
+    [
+        (np.repeat(np.arange(60), 20), np.repeat(np.arange(60) % 2, 20), SHARES, [840, 180, 180]),
+        ([0] * 50 + list(range(1, 51)), [0] * 70 + [1] * 30, SHARES, [70, 15, 15]),  # one huge group
+        (np.repeat(np.arange(5), 4), np.tile([0, 0, 1, 1], 5), (0.6, 0.2, 0.2), [12, 4, 4]),  # five mixed groups
+        (np.repeat(np.arange(6), 5), np.repeat([0, 1], 15), SHARES, [10, 10, 10]),  # as many as splits in each class
+    ],
+)
+def test_awkward_groups_reach_every_split(groups: Any, labels: Any, shares: tuple[float, ...], lengths: Any) -> None:
+    for seed in range(10):
+        splits = checked(labels, shares, 21, groups=groups, seed=seed)
+        assert [len(split) for split in splits] == lengths
+        assert sum(len({groups[i] for i in split}) for split in splits) == len(set(groups))
 
 
-def test_one_huge_group_goes_where_it_fits() -> None:
-    groups = [0] * 50 + list(range(1, 51))
-    labels = [0] * 50 + [0] * 20 + [1] * 30
-    train, val, test = split_indices(labels, SHARES, groups=groups)
-    assert set(range(50)) <= set(train)
-    assert (len(train), len(val), len(test)) == (70, 15, 15)
+@pytest.mark.parametrize(
+    ("labels", "shares", "groups", "message"),
+    [
+        (["cats"] * 10 + ["dogs"] * 2, SHARES, None, "'dogs' needs at least 3 images, one for each split, and has 2."),
+        (["cats"] * 10 + ["dogs"] * 10, (0.8, 0.2), [*range(10), *[99] * 10], "'dogs' needs at least 2 groups"),
+        ([0, 1, 1, 2, 2, 0], (0.5, 0.5), [1, 1, 2, 2, 3, 3], "no division of 3 groups was found"),  # 2 groups a class
+        *(([0, 1] * 10, shares, None, "between 0 and 1 and sum to 1")
+          for shares in [(1.0, 0.0), (1.2, -0.2), (0.7, 0.3, float("nan")), (0.7, 0.2), (0.9, 0.2), (0.5,), ()]),
+        ([0, 1] * 10, SHARES, [1, 2, 3], "not 20 and 3"),
+        ([], SHARES, None, "one for each image"),
+        ([[0, 1], [1, 0]], SHARES, None, "one for each image"),
+        (3, SHARES, None, "one for each image"),
+    ],
+)  # fmt: skip
+def test_impossible_requests(labels: Any, shares: tuple[float, ...], groups: Any, message: str) -> None:
+    with pytest.raises(DataError, match=re.escape(message)):
+        split_indices(labels, shares, groups=groups)
 
-
-def test_as_many_groups_as_parts() -> None:
-    groups = ["a"] * 30 + ["b"] * 2 + ["c"] + list("defghi")
-    labels = [0] * 33 + [1] * 6
-    parts = split_indices(labels, SHARES, groups=groups)
-    assert [len({groups[i] for i in part if labels[i] == 0}) for part in parts] == [1, 1, 1]
-
-
-def test_groups_of_one_are_no_groups() -> None:
-    labels = [0, 1] * 30
-    parts = split_indices(labels, SHARES, groups=[f"{i:02}" for i in range(60)])
-    assert parts == split_indices(labels, SHARES)
-
-
-# --- impossible requests --------------------------------------------------------------------------------------
-
-
-def test_class_with_too_few_images() -> None:
-    message = refusal(["cats"] * 10 + ["dogs"] * 2, SHARES)
-    assert message == "class 'dogs' has only 2 images, but each of the 3 parts needs one: at least 3 are needed."
-
-
-def test_class_with_too_few_groups() -> None:
-    message = refusal(["cats"] * 10 + ["dogs"] * 10, (0.8, 0.2), groups=[*range(10), *[99] * 10])
-    assert "class 'dogs' has only 1 group, " in message
-    assert "at least 2" in message
-
-
-def test_groups_that_no_division_can_part() -> None:
-    """Each class has two groups, and no two sides can both have all three classes."""
-    message = refusal([0, 1, 1, 2, 2, 0], (0.5, 0.5), groups=[1, 1, 2, 2, 3, 3])
-    assert "no division was found" in message
-    assert "3 groups, 3 classes, 2 parts" in message
-
-
-@pytest.mark.parametrize("shares", [(1.0, 0.0), (1.2, -0.2), (0.7, 0.3, float("nan")), (0.7, 1.5)], ids=str)
-def test_shares_out_of_range(shares: tuple[float, ...]) -> None:
-    assert "between 0 and 1" in refusal([0, 1] * 10, shares)
-
-
-@pytest.mark.parametrize("shares", [(0.7, 0.2), (0.9, 0.2), (0.5,), (0.6, 0.6)], ids=str)
-def test_shares_that_are_no_whole(shares: tuple[float, ...]) -> None:
-    assert "must sum to 1" in refusal([0, 1] * 10, shares)
-
-
-def test_lengths_must_agree() -> None:
-    assert "20 labels, but 3 groups" in refusal([0, 1] * 10, SHARES, groups=[1, 2, 3])
-
-
-@pytest.mark.parametrize("labels", [[], [[0, 1], [1, 0]], 3], ids=str)
-def test_labels_must_be_a_list(labels: object) -> None:
-    assert "one class for each" in refusal(labels, SHARES)
-
-
-# --- groups from names ----------------------------------------------------------------------------------------
 
 XRAYS = ["train/NORMAL/IM-0115-0001.jpeg", "train/PNEUMONIA/person7_virus_12.jpeg"]
 
 
 @pytest.mark.parametrize(
-    ("rule", "wanted"),
+    ("rule", "expected"),
     [
         (r"(person\d+|IM-\d+)", ["IM-0115", "person7"]),
         (r"person\d+|IM-\d+", ["IM-0115", "person7"]),
@@ -191,51 +131,35 @@ XRAYS = ["train/NORMAL/IM-0115-0001.jpeg", "train/PNEUMONIA/person7_virus_12.jpe
         (len, [str(len(key)) for key in XRAYS]),
     ],
 )
-def test_groups_from(rule: object, wanted: list[str]) -> None:
-    assert groups_from(XRAYS, rule) == wanted  # type: ignore[arg-type]
+def test_groups_from(rule: Any, expected: list[str]) -> None:
+    assert groups_from(XRAYS, rule) == expected
 
 
-def test_keys_without_a_group_are_named() -> None:
-    keys = [*XRAYS, *(f"scan{i}.png" for i in range(8))]
-    with pytest.raises(DataError, match=r"8 of 10 images do not match '\(person") as refused:
-        groups_from(keys, r"(person\d+|IM-\d+)")
-    assert str(refused.value).endswith("scan0.png, scan1.png, scan2.png, scan3.png, scan4.png, ...")
-
-
-@pytest.mark.parametrize("nothing", [None, ""])
-def test_function_without_an_answer(nothing: object) -> None:
-    with pytest.raises(DataError, match=r"1 of 2 images get no name from the function: b$"):
-        groups_from(["a", "b"], lambda key: key if key == "a" else nothing)  # type: ignore[arg-type, return-value]
-
-
-def test_expression_that_is_none() -> None:
-    with pytest.raises(DataError, match=r"'\(person' is not a regular expression \(missing \)"):
-        groups_from(XRAYS, "(person")
-
-
-# --- joined groups --------------------------------------------------------------------------------------------
-
-
-def test_chains_are_joined() -> None:
-    patients = ["a", "a", "b", "c", "c", "d"]
-    files = ["1", "2", "2", "3", "4", "5"]
-    joined = joined_groups(patients, files)
-    assert len(set(joined[:3].tolist())) == 1
-    assert len(set(joined.tolist())) == 3
-    assert joined[3] == joined[4]
-
-
-def test_same_name_in_two_groupings_means_nothing() -> None:
-    assert len(set(joined_groups(["a", "b"], ["b", "a"]).tolist())) == 2
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (r"(person\d+|IM-\d+)", r"8 of 10 images do not match '\(person.*: scan0, scan1, scan2, scan3, scan4, \.\.\.$"),
+        (lambda key: "" if key == "scan3" else key, "1 of 10 images get no name from the function: scan3$"),
+        (lambda key: None if key == "scan3" else key, "1 of 10 images get no name from the function: scan3$"),
+        ("(person", r"'\(person' is not a regular expression \(missing \)"),
+    ],
+)
+def test_keys_without_a_group_are_named(rule: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        groups_from([*XRAYS, *(f"scan{i}" for i in range(8))], rule)
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_joined_groups_are_the_finest_that_keep_both(seed: int) -> None:
     rng = np.random.default_rng(seed)
     first, second = rng.integers(0, 40, 50), rng.integers(0, 40, 50)
-    joined = joined_groups(first, second)
+    joined = joined_groups([f"patient {i}" for i in first], second)
     reach = (first[:, None] == first) | (second[:, None] == second)
     for _ in range(6):  # 2**6 > 50 steps
         reach = (reach.astype(int) @ reach.astype(int)) > 0
     assert np.array_equal(joined[:, None] == joined, reach)
     assert np.array_equal(np.unique(joined), np.arange(joined.max() + 1))
+
+
+def test_same_name_in_two_groupings_means_nothing() -> None:
+    assert len(set(joined_groups(["a", "b"], ["b", "a"]).tolist())) == 2

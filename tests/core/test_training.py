@@ -1,12 +1,13 @@
-"""The loop: the helper is the plain loop, keeps the best weights, and survives what goes wrong."""
+"""`fit` is the plain loop, keeps the best weights, and survives what goes wrong."""
 
 from __future__ import annotations
 
 import functools
+import math
 import random
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,112 +15,82 @@ import torch
 from PIL import Image
 from torch import nn
 from torch.optim import SGD, AdamW
-from torch.optim.lr_scheduler import StepLR
+from torch.optim.lr_scheduler import LambdaLR, StepLR
 from torch.utils.data import DataLoader
-from toy import ToyImages, toy_data, toy_split
+from torchvision.transforms import v2
+from toy import ToyImages, same_weights, toy_data, toy_network, toy_split
 
 import tlhelpers as tl
+from tlhelpers import training
 from tlhelpers.data.dataset import ImageSplit
-from tlhelpers.loop import compute_logits
 from tlhelpers.models.families import ARCHS
 
-EVERY_ARCH = pytest.mark.parametrize("arch", list(ARCHS))
+OPTIONS: dict[str, Any] = {"batch_size": 8, "lr": 0.01}
+TRANSFORM = tl.Preprocessing().at(64).training()
 
 
-def network(arch: str = "resnet18", seed: int = 0) -> nn.Module:
-    return tl.load_model(arch, classes=["red", "green"], weights="none", size=64, seed=seed)
-
-
-def plain_training(
-    model: nn.Module,
-    data: tl.ImageData,
-    transform: Callable[[Image.Image], torch.Tensor],
-    epochs: int,
-    fused: bool = True,
-) -> None:
-    """Written out, without anything from the package: SGD with momentum, StepLR, batches of 8."""
-    model.to(memory_format=torch.channels_last)
+def loaders(data: tl.ImageData, transform: Callable[[Image.Image], torch.Tensor], size: int = 8) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(0)
-    loader = DataLoader(data.train.with_transform(transform), 8, shuffle=True, generator=generator)
-    # `fit` takes the fused form of an optimizer, which rounds the last bit otherwise; `fused` is PyTorch's own.
-    trainable = [p for p in model.parameters() if p.requires_grad]
-    optimizer = SGD(trainable, lr=0.01, momentum=0.9, fused=fused)
+    train = DataLoader(data.train.with_transform(transform), size, shuffle=True, generator=generator)
+    return {"train": train, "val": DataLoader(data.val.with_transform(transform), size)}
+
+
+def plain_training(model: nn.Module, batches: Any, epochs: int, fused: bool = True) -> nn.Module:
+    """Written out, without anything from the package: SGD with momentum, StepLR."""
+    model.to(memory_format=torch.channels_last)
+    # `fit` takes the fused form of an optimizer, which rounds the last bit otherwise.
+    optimizer = SGD([p for p in model.parameters() if p.requires_grad], lr=0.01, momentum=0.9, fused=fused)
     scheduler = StepLR(optimizer, step_size=1, gamma=0.5)
     torch.manual_seed(0)
     for _ in range(epochs):
         model.train()
-        for images, labels in loader:
+        for images, labels in batches:
             images = images.contiguous(memory_format=torch.channels_last)
             optimizer.zero_grad()
-            loss = nn.functional.cross_entropy(model(images), labels)
-            loss.backward()
+            nn.functional.cross_entropy(model(images), labels).backward()
             optimizer.step()
         scheduler.step()
-    model.eval()
+    return model.eval()
 
 
-@EVERY_ARCH
-@pytest.mark.parametrize("part", ["head", "everything"])
-def test_the_helper_gives_the_weights_of_the_plain_loop(arch: str, part: str) -> None:
-    data = toy_data(20, 4, 4)  # 20 in batches of 8: the last one is short
-    plain, helped = network(arch), network(arch)
-    if part == "head":
-        tl.freeze(plain), tl.freeze(helped)
-    transform = plain.card.preprocessing.training()
-    epochs = 2 if part == "head" else 1
-    plain_training(plain, data, transform, epochs)
-    tl.fit(
-        helped,
-        data,
-        epochs=epochs,
-        lr=0.01,
-        batch_size=8,
-        augment=transform,
-        optimizer=functools.partial(SGD, momentum=0.9),
-        schedule=lambda optimizer: StepLR(optimizer, 1, 0.5),
-        keep="last",
-    )
-    assert tl.changed(helped, tl.snapshot(plain)) == []
+@pytest.mark.parametrize("arch", list(ARCHS))
+@pytest.mark.parametrize("last", [0, None], ids=["head", "everything"])
+def test_fit_gives_the_weights_of_the_plain_loop(arch: str, last: int | None) -> None:
+    data, epochs = toy_data(20, 4, 4), 2 if last == 0 else 1  # 20 in batches of 8: the last one is short
+    plain = plain_training(toy_network(arch, last), loaders(data, TRANSFORM)["train"], epochs)
+    step = tl.StepOptions(optimizer=functools.partial(SGD, momentum=0.9), schedule=lambda o: StepLR(o, 1, 0.5))
+    count = tl.Epochs(epochs, keep="last")
+    run = tl.fit(toy_network(arch, last), data, epochs=count, augment=TRANSFORM, step=step, **OPTIONS)
+    assert same_weights(run.model, plain)
+
+
+def test_train_model_is_the_older_tutorials_loop() -> None:
+    batches = loaders(toy_data(20, 8, 4), tl.Preprocessing().at(64).evaluation())
+    plain = plain_training(toy_network(), batches["train"], epochs=1, fused=False)
+    batches["train"].generator.manual_seed(0)
+    model = toy_network().to(memory_format=torch.channels_last)
+    optimizer = SGD(model.parameters(), lr=0.01, momentum=0.9)
+    result = tl.train_model(model, batches, nn.CrossEntropyLoss(), optimizer, StepLR(optimizer, 7), num_epochs=1)
+    assert result is model
+    assert len(model.history) == 1
+    assert same_weights(model, plain)
+    with pytest.raises(tl.TrainingError, match=r"lack \['val'\]"):
+        tl.train_model(model, {"train": batches["train"]}, nn.CrossEntropyLoss(), optimizer)
 
 
 @pytest.mark.parametrize("kind", [SGD, AdamW])
 def test_the_fused_optimizer_is_the_same_but_for_rounding(kind: type[torch.optim.Optimizer]) -> None:
-    models = []
+    heads = []
     for optimizer in (kind, functools.partial(kind, fused=False)):
-        model = tl.freeze(network())
-        run = tl.fit(model, toy_data(20, 4, 4), epochs=2, lr=0.01, batch_size=8, optimizer=optimizer, keep="last")
-        models.append(run.model)
-    torch.testing.assert_close(models[0].fc.weight, models[1].fc.weight, atol=1e-6, rtol=1e-5)
-
-
-def test_train_model_is_the_older_tutorials_loop() -> None:
-    data = toy_data(20, 8, 4)
-    plain, helped = network(), network()
-    transform = plain.card.preprocessing.evaluation()
-    plain_training(plain, data, transform, epochs=1, fused=False)
-    loaders = {
-        "train": DataLoader(
-            data.train.with_transform(transform), 8, shuffle=True, generator=torch.Generator().manual_seed(0)
-        ),
-        "val": DataLoader(data.val.with_transform(transform), 8),
-    }
-    helped.to(memory_format=torch.channels_last)
-    optimizer = SGD(helped.parameters(), lr=0.01, momentum=0.9)
-    result = tl.train_model(
-        helped, loaders, nn.CrossEntropyLoss(), optimizer, StepLR(optimizer, step_size=7, gamma=0.1), num_epochs=1
-    )
-    assert result is helped
-    assert len(helped.history) == 1
-    assert tl.changed(helped, tl.snapshot(plain)) == []
-    with pytest.raises(tl.TrainingError, match=r"lack \['val'\]"):
-        tl.train_model(helped, {"train": loaders["train"]}, nn.CrossEntropyLoss(), optimizer)
+        step = tl.StepOptions(optimizer=optimizer)
+        run = tl.fit(toy_network(last=0), toy_data(20, 4, 4), epochs=tl.Epochs(2, keep="last"), step=step, **OPTIONS)
+        heads.append(run.model.fc.weight)
+    torch.testing.assert_close(heads[0], heads[1], atol=1e-6, rtol=1e-5)
 
 
 def test_the_epochs_loss_is_the_mean_over_images_not_over_batches() -> None:
-    data = toy_data(20, 8, 4)
-    model = tl.freeze(network())
-    transform = model.card.preprocessing.evaluation()
-    batches = list(DataLoader(data.train.with_transform(transform), 16))  # 16 and 4
+    data, model = toy_data(20, 8, 4), toy_network(last=0)
+    batches = list(DataLoader(data.train.with_transform(model.card.preprocessing.evaluation()), 16))  # 16 and 4
     with torch.no_grad():
         each = torch.cat([nn.functional.cross_entropy(model(x), y, reduction="none") for x, y in batches])
     loss, accuracy = tl.train_epoch(model, batches, nn.CrossEntropyLoss(), SGD(model.parameters(), lr=0.0))
@@ -130,47 +101,28 @@ def test_the_epochs_loss_is_the_mean_over_images_not_over_batches() -> None:
 
 
 def test_validation_does_not_shift_the_shuffle_or_the_augmentation() -> None:
-    seen: dict[int, list[str]] = {}
+    seen: dict[int, list[float]] = {2: [], 40: []}
+    for size, sums in seen.items():
 
-    def recorder(size: int) -> Callable[[Image.Image], torch.Tensor]:
-        transform = tl.Preprocessing().at(64).training()
-
-        def record(image: Image.Image) -> torch.Tensor:
-            view = transform(image)
-            seen.setdefault(size, []).append(f"{float(view.sum()):.4f}")
+        def record(image: Image.Image, sums: list[float] = sums) -> torch.Tensor:
+            view = TRANSFORM(image)
+            sums.append(round(float(view.sum()), 3))
             return view
 
-        return record
-
-    for size in (2, 40):
         data = replace(toy_data(12, 2, 2), val=toy_split(size, "val", 1000))
-        tl.fit(tl.freeze(network()), data, epochs=3, batch_size=4, augment=recorder(size))
+        tl.fit(toy_network(last=0), data, epochs=3, batch_size=4, augment=record)
     assert seen[2] == seen[40]
-    epochs = [tuple(seen[2][i : i + 12]) for i in (0, 12, 24)]
-    assert len({frozenset(epoch) for epoch in epochs}) == 3, "two epochs showed the same augmented images"
+    assert len({frozenset(seen[2][i : i + 12]) for i in (0, 12, 24)}) == 3, "two epochs showed the same views"
 
 
-def test_same_seed_same_weights_and_the_readers_generators_are_left_alone() -> None:
+def test_the_same_seed_gives_the_same_weights_and_global_generators_are_left_alone() -> None:
     states = (torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate())
-    runs = []
-    for seed in (0, 0, 1):
-        model = network()
-        tl.fit(model, toy_data(12, 4, 4), epochs=1, batch_size=4, seed=seed)
-        runs.append(model)
-    assert tl.changed(runs[0], tl.snapshot(runs[1])) == []
-    assert tl.changed(runs[0], tl.snapshot(runs[2])) != []
+    runs = [tl.fit(toy_network(), toy_data(12, 4, 4), epochs=1, batch_size=4, seed=seed) for seed in (0, 0, 1)]
+    assert same_weights(runs[0].model, runs[1].model)
+    assert not same_weights(runs[0].model, runs[2].model)
     assert torch.equal(states[0], torch.get_rng_state())
     assert np.array_equal(states[1], np.random.get_state()[1])
     assert states[2] == random.getstate()
-
-
-def test_worker_processes_give_the_same_weights() -> None:
-    models = []
-    for workers in (0, 2):
-        model = tl.freeze(network())
-        tl.fit(model, toy_data(12, 4, 4), epochs=2, batch_size=4, augment=False, workers=workers)
-        models.append(model)
-    assert tl.changed(models[0], tl.snapshot(models[1])) == []
 
 
 class Untouchable(ToyImages):
@@ -180,92 +132,65 @@ class Untouchable(ToyImages):
         raise AssertionError("training looked at the test set")
 
 
-def test_training_never_sees_the_test_part() -> None:
+def test_training_never_sees_the_test_set() -> None:
     data = toy_data(8, 4, 4)
     locked = ImageSplit(Untouchable(0), [0, 1], data.classes, keys=["a", "b"], name="test")
-    tl.fit(tl.freeze(network()), replace(data, test=locked), epochs=1, batch_size=4)
+    tl.fit(toy_network(last=0), replace(data, test=locked), epochs=1, batch_size=4)
 
 
-def constant_schedule_that_ruins(epoch: int) -> Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]:
-    """A huge learning rate from the epoch after `epoch` on."""
-    return lambda opt: torch.optim.lr_scheduler.LambdaLR(opt, lambda e: 1.0 if e < epoch else 1e4)
-
-
-def test_the_best_epochs_weights_are_kept() -> None:
-    data = toy_data(32, 16, 4)
-    model = network("efficientnet_lite0")
-    schedule = constant_schedule_that_ruins(2)
-    run = tl.fit(model, data, epochs=4, lr=1e-3, batch_size=8, augment=False, schedule=schedule)
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_the_weights_of_the_best_or_of_the_last_epoch_are_kept(keep: str) -> None:
+    data, model = toy_data(32, 16, 4), toy_network("efficientnet_lite0")
+    step = tl.StepOptions(schedule=lambda o: LambdaLR(o, lambda epoch: 1.0 if epoch < 2 else 1e4))
+    run = tl.fit(model, data, epochs=tl.Epochs(4, keep=keep), lr=1e-3, batch_size=8, augment=False, step=step)
     assert list(run.history.index) == [1, 2, 3, 4]
     order = run.history.sort_values(["val_accuracy", "val_loss"], ascending=[False, True]).index
-    assert run.best_epoch == run.kept_epoch == order[0]
-    kept = tl.evaluate(model, data.val)
-    assert kept.accuracy == pytest.approx(run.history.loc[run.best_epoch, "val_accuracy"])
-    assert kept.loss == pytest.approx(run.history.loc[run.best_epoch, "val_loss"], rel=1e-4)
-    again = network("efficientnet_lite0")
-    run = tl.fit(again, data, epochs=4, batch_size=8, augment=False, schedule=schedule, keep="last")
-    assert run.kept_epoch == 4
-    assert tl.evaluate(again, data.val).loss == pytest.approx(run.history.loc[4, "val_loss"], rel=1e-4)
+    assert run.best_epoch == order[0]
+    assert run.kept_epoch == (run.best_epoch if keep == "best" else 4)
+    kept, row = tl.evaluate(model, data.val), run.history.loc[run.kept_epoch]
+    assert kept.accuracy == pytest.approx(row["val_accuracy"])
+    assert kept.loss == pytest.approx(row["val_loss"], rel=1e-4)
 
 
 def test_nan_stops_at_once_and_the_best_weights_stay() -> None:
-    model = tl.freeze(network())
-    look = model.card.preprocessing.evaluation()
-    calls = 0
+    model, calls = toy_network(last=0), 0
 
     def poison(image: Image.Image) -> torch.Tensor:
         nonlocal calls
         calls += 1
-        view = look(image)
+        view = model.card.preprocessing.evaluation()(image)
         return view * float("nan") if calls == 8 + 6 else view  # the second epoch's second batch of 4
 
-    data = toy_data(8, 4, 4)
+    data, step = toy_data(8, 4, 4), tl.StepOptions(schedule="constant")
     with pytest.raises(tl.TrainingError, match=r"no longer finite \(step 2 of the epoch\).*learning rate"):
-        tl.fit(model, data, epochs=3, batch_size=4, augment=poison, schedule="constant")
-    assert all(torch.isfinite(p).all() for p in model.parameters())
+        tl.fit(model, data, epochs=3, batch_size=4, augment=poison, step=step)
+    twin = tl.fit(toy_network(last=0), data, epochs=1, batch_size=4, augment=False, step=step).model
+    assert same_weights(model, twin), "not the weights of the epoch before the NaN"
     assert not model.training
-    twin = tl.freeze(network())
-    tl.fit(twin, data, epochs=1, batch_size=4, augment=False, schedule="constant")
-    assert tl.changed(model, tl.snapshot(twin)) == [], "not the weights of the epoch before the NaN"
 
 
-def test_a_network_with_nan_is_not_scored() -> None:
-    model = network()
-    nn.init.constant_(model.fc.bias, float("nan"))
-    with pytest.raises(tl.DataError, match="8 of 8 images of 'test' are not finite"):
-        tl.evaluate(model, toy_data().test)
-
-
-def test_ctrl_c_keeps_what_was_reached() -> None:
-    calls = 0
+@pytest.mark.parametrize("epochs", [0, 2])
+def test_ctrl_c_keeps_what_was_reached(epochs: int) -> None:
+    data, model, calls = toy_data(8, 4, 4), toy_network(), 0
 
     def impatient(image: Image.Image) -> torch.Tensor:
         nonlocal calls
         calls += 1
-        if calls == 8 * 2 + 3:
+        if calls == 8 * epochs + 3:
             raise KeyboardInterrupt
-        return tl.Preprocessing().at(64).evaluation()(image)
+        return TRANSFORM(image)
 
-    data, model = toy_data(8, 4, 4), network()
     run = tl.fit(model, data, epochs=5, batch_size=4, augment=impatient)
-    assert len(run.history) == 2
-    assert "Interrupted by hand in epoch 3" in repr(run)
-    assert run.kept_epoch == run.best_epoch > 0
-    assert tl.evaluate(model, data.val).loss == pytest.approx(run.history.loc[run.best_epoch, "val_loss"], rel=1e-4)
-
-
-def test_interrupted_before_the_first_epoch_ended() -> None:
-    def impatient(image: Image.Image) -> torch.Tensor:
-        raise KeyboardInterrupt
-
-    run = tl.fit(network(), toy_data(8, 4, 4), epochs=2, batch_size=4, augment=impatient)
-    assert run.history.empty
-    assert run.kept_epoch == 0
-    assert repr(run) == "Run without a finished epoch. Interrupted by hand in epoch 1."
+    assert len(run.history) == epochs
+    assert f"Interrupted by hand in epoch {epochs + 1}" in repr(run)
+    assert run.kept_epoch == run.best_epoch
+    if epochs:
+        expected = run.history.loc[run.best_epoch, "val_loss"]
+        assert tl.evaluate(model, data.val).loss == pytest.approx(expected, rel=1e-4)
 
 
 def test_running_out_of_memory_says_what_to_change() -> None:
-    model = network()
+    model = toy_network()
 
     def exhaust(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
@@ -276,117 +201,150 @@ def test_running_out_of_memory_says_what_to_change() -> None:
 
 
 def test_a_last_batch_of_one_image_does_not_break_batchnorm() -> None:
-    model = tl.load_model("efficientnet_lite0", classes=["red", "green"], weights="none", size=32)
-    run = tl.fit(model, toy_data(9, 4, 4), epochs=1, batch_size=8)
-    assert len(run.history) == 1
+    assert (
+        len(tl.fit(toy_network("efficientnet_lite0", size=32), toy_data(9, 4, 4), epochs=1, batch_size=8).history) == 1
+    )
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"keep": "worst"}, "expected 'best' or 'last'"),
-        ({"schedule": "linear"}, "expected 'cosine', 'constant', 'one-cycle' or a function"),
-        ({"epochs": 0}, "at least one"),
+        (lambda: {"epochs": tl.Epochs(1, keep="worst")}, "expected 'best' or 'last'"),
+        (
+            lambda: {"step": tl.StepOptions(schedule="linear")},
+            "expected 'cosine', 'constant', 'one-cycle' or a function",
+        ),
+        (lambda: {"epochs": 0}, "epochs=0 must be at least 1"),
+        (lambda: {"epochs": tl.Epochs(1, patience=0)}, "patience=0 must be at least 1"),
+        (lambda: {"batch_size": 0}, "batch_size=0 must be at least 1"),
+        (lambda: {"augment": False, "cache": 2}, "cache=2 asks for augmented views"),
+        (lambda: {"cache": 0}, "cache=0 must be at least 1"),
+        (lambda: {"step": tl.StepOptions(accumulation_steps=0)}, "accumulation_steps=0 must be"),
+        (lambda: {"step": tl.StepOptions(max_grad_norm=0.0)}, "max_grad_norm=0.0 must be"),
+        (lambda: {"step": tl.StepOptions(ema_decay=1.0)}, "ema_decay=1.0 must be"),
     ],
 )
-def test_settings_that_make_no_sense(change: dict[str, object], message: str) -> None:
+def test_settings_that_make_no_sense_are_refused(change: Callable[[], Any], message: str) -> None:
     with pytest.raises(tl.TrainingError, match=message):
-        tl.fit(network(), toy_data(8, 4, 4), **change)  # type: ignore[arg-type]
+        tl.fit(toy_network(), toy_data(8, 4, 4), **change())
 
 
-def test_networks_that_do_not_fit_the_data() -> None:
+def test_networks_that_do_not_fit_the_data_are_refused() -> None:
     data = toy_data(8, 4, 4)
     with pytest.raises(tl.TrainingError, match=r"1000 outputs, but 'train' has 2 classes \(red, green\)"):
         tl.fit(tl.load_model("efficientnet_lite0"), data)
     swapped = tl.load_model("resnet18", classes=["green", "red"], weights="none", size=64)
     with pytest.raises(tl.TrainingError, match="in another order or under other names"):
         tl.evaluate(swapped, data.test)
-    model = network()
-    for parameter in model.parameters():
-        parameter.requires_grad = False
     with pytest.raises(tl.TrainingError, match="every parameter is frozen"):
-        tl.fit(model, data)
+        tl.fit(toy_network().requires_grad_(False), data)
 
 
-# --- what comes out --------------------------------------------------------------------------------------------
+def test_batches_of_ones_own_are_checked() -> None:
+    batches = loaders(toy_data(8, 4, 4), TRANSFORM)
+    with pytest.raises(tl.TrainingError, match=r"lack \['val'\]"):
+        tl.fit(toy_network(), {"train": batches["train"]}, epochs=1)
+    for schedule in ("cosine", "one-cycle"):
+        with pytest.raises(tl.TrainingError, match="the loader of 'train' has no batch"):
+            tl.fit(toy_network(), batches | {"train": []}, epochs=1, step=tl.StepOptions(schedule=schedule))
 
 
-def test_evaluation_agrees_with_scikit_learn() -> None:
-    from sklearn import metrics
-
-    classes = ("red", "green", "blue")
-    split = toy_split(30, "test", 0, classes)
-    logits = torch.randn(30, 3, generator=torch.Generator().manual_seed(0))
-    result = tl.Evaluation(split, classes, logits)
-    truth, said = split.labels.numpy(), logits.argmax(1).numpy()
-    assert result.accuracy == pytest.approx(metrics.accuracy_score(truth, said))
-    assert result.balanced_accuracy == pytest.approx(metrics.balanced_accuracy_score(truth, said))
-    assert np.array_equal(result.confusion(), metrics.confusion_matrix(truth, said))
-    assert result.loss == pytest.approx(metrics.log_loss(truth, logits.double().softmax(1).numpy()), rel=1e-5)
-    table = result.per_class()
-    assert table["recall"].to_numpy() == pytest.approx(metrics.recall_score(truth, said, average=None))
-    assert table["precision"].to_numpy() == pytest.approx(metrics.precision_score(truth, said, average=None))
-    low, high = result.interval
-    assert 0 < low < result.accuracy < high < 1
-
-
-def test_wilson_against_the_formula() -> None:
-    z, k, n = 1.959963984540054, 145, 153
-    p = k / n
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5
-    assert tl.wilson_interval(k, n) == pytest.approx((centre - half, centre + half))
-    assert tl.wilson_interval(10, 10)[1] == pytest.approx(1.0)
-
-
-def test_worst_mistakes_come_first_and_are_mistakes() -> None:
-    split = toy_split(4, "test")  # labels 0 1 0 1
-    logits = torch.tensor([[5.0, 0.0], [9.0, 0.0], [0.0, 1.0], [0.0, 3.0]])
-    table = tl.Evaluation(split, split.classes, logits).worst()
-    assert list(table["index"]) == [1, 2]
-    assert list(table["true"]) == ["green", "red"]
-    assert list(table["predicted"]) == ["red", "green"]
-    assert table["confidence"].is_monotonic_decreasing
-    perfect = tl.Evaluation(split, split.classes, torch.eye(2)[split.labels])
-    assert perfect.worst().empty
-    assert perfect.show_worst().axes, "no mistakes is no reason to fail"
-
-
-def test_evaluate_leaves_every_mode_as_it_was() -> None:
-    model = network().train()
-    model.layer1.eval()
-    before = [module.training for module in model.modules()]
-    tl.evaluate(model, toy_data().test)
-    tl.predict(model, ToyImages(0)(0))
-    assert [module.training for module in model.modules()] == before
-
-
-def test_predict_takes_files_and_images_and_names_the_bad_one(tmp_path: Path) -> None:
-    model = network()
-    image = ToyImages(0)(0)
-    image.save(tmp_path / "one.png")
-    table = tl.predict(model, [tmp_path / "one.png", image.convert("L"), image], top=5)
-    assert list(table["image"].unique()) == [str(tmp_path / "one.png"), "image 2", "image 3"]
-    assert table.groupby("image")["probability"].sum().to_numpy() == pytest.approx([1, 1, 1])
-    first, third = table[table["image"] == str(tmp_path / "one.png")], table[table["image"] == "image 3"]
-    assert first["probability"].tolist() == third["probability"].tolist()
-    (tmp_path / "bad.jpg").write_bytes(b"no image")
-    with pytest.raises(tl.DataError, match=r"bad\.jpg"):
-        tl.predict(model, [image, tmp_path / "bad.jpg"])
-
-
-def test_bf16_is_near_fp32_and_its_weights_stay_fp32() -> None:
-    model, data = network(), toy_data(12, 4, 4)
-    exact = tl.evaluate(model, data.test).logits
+def test_bf16_trains_with_weights_in_fp32() -> None:
     tl.use_profile("quick", device="cpu", precision="bf16")
-    half = tl.evaluate(model, data.test).logits
-    assert half.dtype == torch.float32
-    assert torch.allclose(half, exact, atol=0.03 * float(exact.abs().max()))
-    run = tl.fit(tl.freeze(model), data, epochs=1, batch_size=4, optimizer=AdamW)
+    run = tl.fit(toy_network(last=0), toy_data(12, 4, 4), epochs=1, batch_size=4)
     assert all(p.dtype == torch.float32 for p in run.model.parameters())
 
 
-def test_logits_leave_inference_mode_behind() -> None:
-    model = network()
-    logits, _ = compute_logits(model, [(torch.rand(2, 3, 64, 64), torch.tensor([0, 1]))])
-    assert not logits.is_inference()
+# --- how a step is made -----------------------------------------------------------------------------------------
+
+
+def trained(model: Any = None, epochs: int = 2, augment: Any = True, **step: Any) -> Any:
+    """A trained network, its run as the attribute `run`."""
+    model = model if model is not None else toy_network(last=0)
+    options = tl.StepOptions(**{"optimizer": SGD, **step})
+    kept = tl.Epochs(epochs, keep="last")
+    model.run = tl.fit(model, toy_data(20, 8, 4), epochs=kept, augment=augment, step=options, **OPTIONS)
+    return model
+
+
+@pytest.mark.parametrize("pieces", [2, 3, 8])
+def test_accumulated_gradients_add_up_to_the_batchs(pieces: int) -> None:
+    whole, model = trained(), trained(accumulation_steps=pieces)
+    torch.testing.assert_close(model.fc.weight, whole.fc.weight, atol=1e-6, rtol=1e-5)
+    losses = [network.run.history["train_loss"].to_numpy() for network in (model, whole)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_clipping_shortens_only_gradients_that_are_too_long() -> None:
+    seen: list[torch.Tensor] = []
+
+    class Noting(SGD):
+        def step(self, closure: Any = None) -> Any:
+            seen.append(torch.stack([p.grad.norm() for g in self.param_groups for p in g["params"]]).norm())
+            super().step(closure)
+
+    trained(max_grad_norm=1e-4, optimizer=Noting)
+    assert max(seen) <= 1.001e-4
+    assert same_weights(trained(max_grad_norm=1e4), trained())
+
+
+def test_averaged_weights_are_those_of_the_formula_and_frozen_ones_stay() -> None:
+    seen, model = [], toy_network(last=0)
+    before = tl.snapshot(model)
+
+    class Noting(SGD):
+        def step(self, closure: Any = None) -> Any:
+            super().step(closure)
+            seen.append(self.param_groups[-1]["params"][0].detach().clone())
+
+    trained(model, ema_decay=0.5, optimizer=Noting)
+    mean = seen[0]
+    for weight in seen[1:]:
+        mean = 0.5 * mean + 0.5 * weight
+    torch.testing.assert_close(model.fc.weight.detach(), mean)
+    assert {name.split(".")[0] for name in tl.changed(model, before)} == {"fc"}
+
+
+def test_averages_with_batchnorm_that_moves_are_the_weights_that_were_validated() -> None:
+    model = trained(toy_network(), ema_decay=0.9)
+    expected = model.run.history["val_loss"].iloc[-1]
+    assert math.isfinite(expected)
+    assert tl.evaluate(model, toy_data(20, 8, 4).val).loss == pytest.approx(expected, rel=1e-4)
+
+
+def test_mixing_and_smoothing_change_the_training_and_follow_the_seed() -> None:
+    mixed, plain = trained(mixup=v2.MixUp(num_classes=2)), trained()
+    assert same_weights(mixed, trained(mixup=v2.MixUp(num_classes=2)))
+    assert tl.changed(mixed, tl.snapshot(plain)) == ["fc.weight", "fc.bias"]
+    assert tl.changed(trained(loss=nn.CrossEntropyLoss(label_smoothing=0.1)), tl.snapshot(plain))
+    kept = trained(mixup=v2.MixUp(num_classes=2), augment=False)
+    assert not any("ran once" in note for note in kept.run.notes), "mixing mixes images, not cached activations"
+
+
+def test_training_ends_when_patience_does() -> None:
+    ruin = tl.StepOptions(schedule=lambda o: LambdaLR(o, lambda epoch: float(epoch < 1)))
+    run = tl.fit(toy_network(last=0), toy_data(20, 8, 4), epochs=tl.Epochs(9, patience=2), step=ruin, **OPTIONS)
+    assert len(run.history) == run.best_epoch + 2
+    assert f"none was better than epoch {run.best_epoch} since" in run.stopped
+
+
+def test_gradual_unfreezing_trains_one_block_more_in_each_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, moved, rates = toy_network(), [], []
+    original = training.fit
+
+    def noting(network: nn.Module, data: Any, **options: Any) -> tl.Run:
+        before = tl.snapshot(network)
+        run = original(network, data, **options)
+        moved.append({name.split(".")[0] for name in tl.changed(network, before)})
+        rates.append(options["lr"])
+        return run
+
+    monkeypatch.setattr(training, "fit", noting)
+    run = tl.fit_in_stages(model, toy_data(), stages=(0, 1, 2), epochs=(1, 2, 1), lr=1e-2, keep="last", batch_size=8)
+    assert moved == [{"fc"}, {"layer4", "fc"}, {"layer3", "layer4", "fc"}]
+    assert rates[2]["head"] == pytest.approx(2.6 * rates[2]["layer4"]) == pytest.approx(2.6**2 * rates[2]["layer3"])
+    assert list(run.history.index) == [1, 2, 3, 4]
+    assert list(run.history["stage"]) == [1, 2, 2, 3]
+    assert run.kept_epoch == 4
+    with pytest.raises(tl.TrainingError, match="3 stages, but epochs for 2"):
+        tl.fit_in_stages(model, toy_data(), epochs=(1, 2))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from lab_answers import prove, said
+from lab_answers import outcome, prove
+from PIL import Image
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
@@ -19,88 +20,70 @@ from torch import nn
 
 import tlcourse as tc
 
-proved = functools.partial(prove, "lab5_xray_pneumonia")
-
-
-# --- 1 audit ----------------------------------------------------------------------------------------------------
+NAME = "lab5_xray_pneumonia"
+proved = functools.partial(prove, NAME)
 
 
 def audit(table: pd.DataFrame, images: list[Any]) -> dict[str, Any]:
-    parts = table.groupby("patient")["part"].nunique()
+    splits = table.groupby("patient")["split"].nunique()
     content = pd.Series([(image.size, image.tobytes()) for image in images])
     sizes = [image.size for image in images]
     usual = Counter(sizes).most_common(1)[0][0]
     return {
-        "patients in two parts": list(parts[parts > 1].index),
+        "patients in two splits": list(splits[splits > 1].index),
         "copies": list(table["file"][content.duplicated()]),
         "odd sizes": list(table["file"][[size != usual for size in sizes]]),
-        "share of pneumonia": table["label"].eq("PNEUMONIA").groupby(table["part"]).mean().to_dict(),
+        "share of pneumonia": table["label"].eq("PNEUMONIA").groupby(table["split"]).mean().to_dict(),
     }
 
 
-def audited(name: str, change: Callable[[pd.DataFrame, list[Any], Any], Any]) -> Any:
-    """The right audit, but one finding is what `change` makes of (table, images, right finding)."""
-
-    def changed(table: pd.DataFrame, images: list[Any]) -> dict[str, Any]:
-        right = audit(table, images)
-        return {**right, name: change(table, images, right[name])}
-
-    return changed
-
-
-def only_train_and_test(table: pd.DataFrame, _: Any, __: Any) -> list[str]:
-    return sorted(set(table["patient"][table["part"] == "train"]) & set(table["patient"][table["part"] == "test"]))
-
-
-def within_parts(table: pd.DataFrame, images: list[Any], _: Any) -> list[str]:
-    content = table.assign(content=[image.tobytes() for image in images])
-    return list(content["file"][content.duplicated(["part", "content"])])
-
-
 def test_audit() -> None:
-    two, copies, odd, share = "patients in two parts", "copies", "odd sizes", "share of pneumonia"
-    everyone = audited(two, lambda t, p, r: [n for n, count in t["patient"].value_counts().items() if count > 1])
-    both = audited(copies, lambda t, p, r: list(t["file"][pd.Series([x.tobytes() for x in p]).duplicated(keep=False)]))
-    first = audited(copies, lambda t, p, r: list(t["file"][pd.Series([x.tobytes()[1:] for x in p]).duplicated()]))
-    wrongs = [
-        ((everyone,), "several images are no fault"),
-        ((audited(two, only_train_and_test),), "one who is in train and val is missed"),
-        ((audited(two, lambda t, p, r: []),), "it names none"),
-        ((both,), "the first of equal files is no copy"),
-        ((audited(copies, within_parts),), "only those inside of parts are found"),
-        ((audited(copies, lambda t, p, r: [f for f in r if f != "5.png"]),), "only those across parts are found"),
-        ((audited(copies, lambda t, p, r: list(t["file"][pd.Series([id(x) for x in p]).duplicated()])),), "none found"),
-        ((first,), "differs from another in one pixel"),
-        ((audited(odd, lambda t, p, r: [f for f in r if f == "7.png"]),), "width and height, both"),
-        ((audited(share, lambda t, p, r: {k: 1 - v for k, v in r.items()}),), "those of the normal images"),
-        ((audited(share, lambda t, p, r: {k: 100 * v for k, v in r.items()}),), "counts or per cent"),
-        ((audited(share, lambda t, p, r: {k: 8 / 12 for k in r}),), "that of 'train' is 0.667"),
-        ((lambda t, p: {two: [], copies: [], odd: []},), "no 'share of pneumonia'"),
-        ((lambda t, p: [1],), "it returned list"),
-    ]
-    proved("audit", (audit,), wrongs)
+    def but(finding: str, change: Callable[[pd.DataFrame, list[Any], Any], Any]) -> Callable[..., Any]:
+        """The right audit, except one finding: what `change` makes of (table, images, right finding)."""
+        return lambda t, images: {**(right := audit(t, images)), finding: change(t, images, right[finding])}
 
+    def repeated(table: pd.DataFrame, images: list[Any], key: Any = Image.Image.tobytes, **options: Any) -> list[str]:
+        return list(table["file"][pd.Series([key(image) for image in images]).duplicated(**options)])
 
-# --- 2 marker ---------------------------------------------------------------------------------------------------
+    def train_and_test(t: pd.DataFrame, *_: Any) -> set[str]:
+        return set(t["patient"][t["split"] == "train"]) & set(t["patient"][t["split"] == "test"])
+
+    two, copies, odd, share = "patients in two splits", "copies", "odd sizes", "share of pneumonia"
+    wrongs = {
+        "several images are no fault": but(two, lambda t, *_: t["patient"][t["patient"].duplicated()]),
+        "one who is in train and val is missed": but(two, train_and_test),
+        "it names none": but(two, lambda *_: []),
+        "the first of equal files is no copy": but(copies, lambda t, p, _: repeated(t, p, keep=False)),
+        "only those inside of splits are found": but(copies, lambda *_: ["5.png"]),
+        "only those across splits are found": but(copies, lambda *_: ["11.png"]),
+        "none found": but(copies, lambda t, p, _: repeated(t, p, id)),
+        "differs from another in one pixel": but(copies, lambda t, p, _: repeated(t, p, lambda i: i.tobytes()[1:])),
+        "copies: in a test two files repeat an earlier one": but(copies, lambda *_: ["3.png"]),
+        "width and height, both": but(odd, lambda *_: ["7.png"]),
+        "those of the normal images": but(share, lambda t, p, r: {k: 1 - v for k, v in r.items()}),
+        "counts or per cent": but(share, lambda t, p, r: {k: 100 * v for k, v in r.items()}),
+        "0.833 is right, that of 'train' is too small": but(share, lambda t, p, r: {k: 8 / 12 for k in r}),
+        "expected one for train, val, test": but(share, lambda *_: {"train": 5 / 6}),
+        "'share of pneumonia' is missing": lambda t, p: {two: [], copies: [], odd: []},
+        "found list": lambda t, p: [1],
+    }
+    proved("audit", audit, wrongs)
 
 
 def test_marker() -> None:
     plain = np.full((6, 64, 64), 100, dtype=np.uint8)
     marked = plain.copy()
     marked[:4, 5:12, 6:13] = 240
-    wrongs = [
-        (((8, 9),), "give fractions of height and width"),
-        (((0.13, 0.86),), "is it the other side?"),
-        (((0.87, 0.15),), "row 0 is the top"),
-        (((0.6, 0.3),), "that is in the chest"),
-        (((0.95, 0.95),), "by chance only"),
-        (((-0.1, 0.1),), "they are not negative"),
-        ((0.13,), "expected a pair"),
-    ]
-    proved("marker", ((0.13, 0.15),), wrongs, marked=marked, plain=plain)
-
-
-# --- 3 divide ---------------------------------------------------------------------------------------------------
+    wrongs = {
+        "give fractions of height and width": [8, 9],
+        "is it the other side?": [0.13, 0.86],
+        "row 0 is the top": [0.87, 0.15],
+        "that is in the chest": [0.6, 0.3],
+        "by chance only": [0.95, 0.95],
+        "they are not negative": [-0.1, 0.1],
+        "expected a pair": 0.13,
+    }
+    proved("marker", [0.13, 0.15], wrongs, marked=marked, plain=plain)
 
 
 def divide(patients: Any, labels: Any, seed: int) -> tuple[Any, Any, Any]:
@@ -111,15 +94,13 @@ def divide(patients: Any, labels: Any, seed: int) -> tuple[Any, Any, Any]:
 
 def by_image(patients: Any, labels: Any, seed: int) -> tuple[Any, Any, Any]:
     rest, test = train_test_split(np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=seed)
-    train, val = train_test_split(rest, test_size=0.25, stratify=labels[rest], random_state=seed)
-    return train, val, test
+    return *train_test_split(rest, test_size=0.25, stratify=labels[rest], random_state=seed), test
 
 
 def half_by_patient(patients: Any, labels: Any, seed: int) -> tuple[Any, Any, Any]:
     """The test set by patient, the validation set by image."""
     a, b, test = divide(patients, labels, seed)
-    train, val = train_test_split(np.r_[a, b], test_size=0.25, random_state=seed)
-    return train, val, test
+    return *train_test_split(np.r_[a, b], test_size=0.25, random_state=seed), test
 
 
 def one_class(patients: Any, labels: Any, seed: int) -> tuple[Any, Any, Any]:
@@ -130,69 +111,61 @@ def one_class(patients: Any, labels: Any, seed: int) -> tuple[Any, Any, Any]:
 
 
 def test_divide() -> None:
-    def altered(change: Callable[..., Any]) -> Callable[..., Any]:
+    def but(change: Callable[..., Any]) -> Callable[..., Any]:
         return lambda patients, labels, seed: change(*divide(patients, labels, seed))
 
     drifting = iter(range(100))
-    wrongs = [
-        ((by_image,), "train and val: images were divided, not patients"),
-        ((altered(lambda a, b, c: (a, c, c)),), "is in two parts"),
-        ((altered(lambda a, b, c: (a[5:], b, c)),), "5 of "),
-        ((altered(lambda a, b, c: (a, b)),), "three lists of row numbers"),
-        ((lambda p, y, seed: np.split(np.unique(p), [48, 64]),), "not names"),
-        ((altered(lambda a, b, c: (c, b, a)),), "'train' has"),
-        ((one_class,), "'test' has images of one class only"),
-        ((lambda p, y, seed: divide(p, y, 0),), "every seed gives the same division"),
-        ((lambda p, y, seed: divide(p, y, next(drifting)),), "the same seed gives another division"),
-    ]
-    proved("divide", (divide,), wrongs)
-    proved("divide", (divide,), [((half_by_patient,), "is in train and val"), *wrongs[1:4]])
+    wrongs = {
+        "train and val: images were divided, not patients": by_image,
+        "is in two splits": but(lambda a, b, c: (a, c, c)),
+        "5 of ": but(lambda a, b, c: (a[5:], b, c)),
+        "three lists of row numbers": but(lambda a, b, c: (a, b)),
+        "not names": lambda p, y, seed: np.split(np.unique(p), [48, 64]),
+        "'train' has": but(lambda a, b, c: (c, b, a)),
+        "'test' has images of one class only": one_class,
+        "every seed gives the same division": lambda p, y, seed: divide(p, y, 0),
+        "the same seed gives another division": lambda p, y, seed: divide(p, y, next(drifting)),
+    }
+    proved("divide", divide, wrongs)
+    assert "is in train and val" in outcome(NAME, "divide", half_by_patient)[1]
 
 
-# --- 4 numbers --------------------------------------------------------------------------------------------------
-
-
-def numbers(scores: Any, labels: Any, threshold: float, **change: Any) -> dict[str, float]:
+def numbers(scores: Any, labels: Any, threshold: float) -> dict[str, float]:
     right = tc.clinical_scores(scores, labels, threshold)
-    return {name: right[name] for name in ("AUC", "balanced accuracy", "sensitivity", "specificity")} | change
+    return {name: right[name] for name in ("AUC", "balanced accuracy", "sensitivity", "specificity")}
 
 
 def test_numbers() -> None:
+    def but(name: str, change: Callable[[Any, Any, float], Any]) -> Callable[..., Any]:
+        return lambda x, y, at: {**numbers(x, y, at), name: change(x, y, at)}
+
     def swapped(x: Any, y: Any, at: float) -> dict[str, float]:
         right = numbers(x, y, at)
         return right | {"sensitivity": right["specificity"], "specificity": right["sensitivity"]}
 
-    def precision(x: Any, y: Any, at: float) -> dict[str, float]:
-        return numbers(x, y, at, sensitivity=y[x >= at].mean())
-
-    def accuracy(x: Any, y: Any, at: float) -> dict[str, float]:
-        return numbers(x, y, at, **{"balanced accuracy": ((x >= at) == y).mean()})
-
-    def hard(x: Any, y: Any, at: float) -> dict[str, float]:
-        return numbers(x, y, at, AUC=roc_auc_score(y, x >= at))
-
-    wrongs = [
-        ((swapped,), "sensitivity and specificity are swapped"),
-        ((hard,), "the AUC was computed from decisions"),
-        ((accuracy,), "that is the accuracy"),
-        ((lambda x, y, at: numbers(x, y, at, AUC=roc_auc_score(y, -x)),), "the AUC is turned round"),
-        ((lambda x, y, at: numbers(x, y, at + 1e-9),), "compare with `>=`"),
-        ((lambda x, y, at: numbers(x, y, 0.5),), "is the threshold used?"),
-        ((precision,), "that is the precision"),
-        ((lambda x, y, at: {k: 100 * v for k, v in numbers(x, y, at).items()},), "give fractions"),
-        ((lambda x, y, at: numbers(x, y, at)["AUC"],), "it returned float"),
-    ]
-    proved("numbers", (numbers,), wrongs)
+    wrongs = {
+        "sensitivity and specificity are swapped": swapped,
+        "the AUC was computed from decisions": but("AUC", lambda x, y, at: roc_auc_score(y, x >= at)),
+        "that is the accuracy": but("balanced accuracy", lambda x, y, at: ((x >= at) == y).mean()),
+        "the AUC is turned round": but("AUC", lambda x, y, at: roc_auc_score(y, -x)),
+        "compare with `>=`": lambda x, y, at: numbers(x, y, at + 1e-9),
+        "is the threshold used?": lambda x, y, at: numbers(x, y, 0.5),
+        "that is the precision": but("sensitivity", lambda x, y, at: y[x >= at].mean()),
+        "6 of 10 ill are found the sensitivity is too large": but("sensitivity", lambda *_: 0.9),
+        "3 of 4 well are called well the specificity is too small": but("specificity", lambda *_: 0.1),
+        "the balanced accuracy, the mean of": but("balanced accuracy", lambda *_: 0.1),
+        "0.8625 is right the AUC is too small": but("AUC", lambda *_: 0.2),
+        "give fractions": lambda x, y, at: {k: 100 * v for k, v in numbers(x, y, at).items()},
+        "found float": lambda x, y, at: numbers(x, y, at)["AUC"],
+    }
+    proved("numbers", numbers, wrongs)
 
 
-# --- 5 grey, 6 weights ------------------------------------------------------------------------------------------
-
-
-def grey(conv: Any, weigh: Any = None, bias: bool = True, **change: Any) -> nn.Conv2d:
+def grey(conv: Any, weigh: Any = lambda w: w.sum(1, keepdim=True), bias: bool = True, **change: Any) -> nn.Conv2d:
     size = {"kernel_size": conv.kernel_size, "stride": conv.stride, "padding": conv.padding, **change}
     new = nn.Conv2d(1, conv.out_channels, bias=bias, **size)
     with torch.no_grad():
-        new.weight.copy_((weigh or (lambda w: w.sum(1, keepdim=True)))(conv.weight))
+        new.weight.copy_(weigh(conv.weight))
         if bias:
             new.bias.copy_(conv.bias)  # type: ignore[union-attr]
     return new
@@ -204,39 +177,38 @@ def test_grey() -> None:
         conv.in_channels = 1
         return conv
 
-    wrongs = [
-        ((lambda c: grey(c, lambda w: w.mean(1, keepdim=True)),), "that is the mean of the three"),
-        ((lambda c: grey(c, lambda w: w[:, :1]),), "one colour's weights"),
-        ((lambda c: grey(c, lambda w: torch.ones_like(w[:, :1])),), "do not come from the old layer"),
-        ((lambda c: grey(c, bias=False),), "the old layer has a bias"),
-        ((lambda c: grey(c, stride=1),), "kernel size, stride or padding differ"),
-        ((copy.deepcopy,), "it takes 3 channels"),
-        ((in_place,), "make a new one"),
-        ((lambda c: c.weight.sum(1),), "it returned Tensor"),
-    ]
-    proved("grey", (grey,), wrongs)
+    wrongs = {
+        "that is the mean of the three": lambda c: grey(c, lambda w: w.mean(1, keepdim=True)),
+        "these are the weights of red": lambda c: grey(c, lambda w: w[:, :1]),
+        "these are the weights of blue": lambda c: grey(c, lambda w: w[:, 2:]),
+        "do not come from the old layer": lambda c: grey(c, lambda w: torch.ones_like(w[:, :1])),
+        "the old layer has a bias": lambda c: grey(c, bias=False),
+        "kernel size, stride or padding differ": lambda c: grey(c, stride=1),
+        "it takes 3 channels": copy.deepcopy,
+        "make a new one": in_place,
+        "found Tensor": lambda c: c.weight.sum(1),
+    }
+    proved("grey", grey, wrongs)
 
 
 def test_weights() -> None:
     def counts(labels: Any) -> Any:
         return torch.bincount(labels).float()
 
-    wrongs = [
-        ((lambda y: torch.ones(2),), "both weights are equal"),
-        ((counts,), "the frequent class weighs more"),
-        ((lambda y: (1 / counts(y)).sqrt(),), "that is the root"),
-        ((lambda y: counts(y) ** -2,), "the square of the right ratio"),
-        ((lambda y: (1 / counts(y))[y],), "a weight for each image"),
-        ((lambda y: 4.0,), "it returned 1"),
-        ((lambda y: 1 - counts(y) / 10,), "above zero and finite"),
-    ]
-    proved("weights", (lambda y: len(y) / (2 * counts(y)),), wrongs)
+    wrongs = {
+        "both weights are equal": lambda y: torch.ones(2),
+        "the frequent class weighs more": counts,
+        "that is the root": lambda y: (1 / counts(y)).sqrt(),
+        "the square of the right ratio": lambda y: counts(y) ** -2,
+        "a weight for each image": lambda y: (1 / counts(y))[y],
+        "it returned 1": lambda y: 4.0,
+        "above zero and finite": lambda y: 1 - counts(y) / 10,
+        "the first weight is 3 times the second": lambda y: torch.tensor([3.0, 1.0]),
+    }
+    proved("weights", lambda y: len(y) / (2 * counts(y)), wrongs)
 
 
-# --- 7 threshold ------------------------------------------------------------------------------------------------
-
-
-def part(seed: int, count: int = 80) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def split(seed: int, count: int = 80) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Log-odds, labels and patients."""
     rng = np.random.default_rng(seed)
     patients = np.repeat(np.arange(count), 2)
@@ -244,222 +216,197 @@ def part(seed: int, count: int = 80) -> tuple[np.ndarray, np.ndarray, np.ndarray
     return 3 * rng.normal(1.5 * labels - 0.7, 1.0), labels, patients
 
 
-def chance(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    log_odds, labels, _ = part(seed)
-    return tc.to_probabilities(log_odds), labels
+def test_temperature() -> None:
+    val, test = split(0)[:2], split(1)[:2]
+    fit = tc.fit_temperature
+    right = fit(*val)
 
+    def by_accuracy(x: Any, y: Any) -> float:
+        def errors(t: float) -> float:
+            return ((tc.to_probabilities(x, t) > 0.5) != y).mean()
 
-def choose(scores: Any, labels: Any, sensitivity: float) -> float:
-    return tc.threshold_for(scores, labels, sensitivity=sensitivity)
+        return float(minimize_scalar(errors, bounds=(0.1, 10), method="bounded").x)
 
-
-def best_balanced(scores: Any, labels: Any, sensitivity: float) -> float:
-    return max(np.unique(scores), key=lambda s: tc.clinical_scores(scores, labels, s)["balanced accuracy"])
+    wrongs = {
+        "was fitted on the test set": (fit, fit(*test)),
+        "not what it gives for the validation set": (fit, 2 * right),
+        "that is 1 / temperature": (lambda x, y: 1 / fit(x, y), right),
+        "the temperature's logarithm": (lambda x, y: np.log(fit(x, y)), right),
+        "does the optimisation start there": (lambda x, y: 1.0, right),
+        "above zero": (lambda x, y: -fit(x, y), right),
+        "has the least cross-entropy": (by_accuracy, right),
+    }
+    proved("temperature", (fit, right), wrongs, val=val, test=test)
 
 
 def test_threshold() -> None:
-    val, test = chance(0), chance(1)
+    val, test = ((tc.to_probabilities(log_odds), labels) for log_odds, labels, _ in (split(0), split(1)))
+
+    def choose(scores: Any, labels: Any, sensitivity: float) -> float:
+        return tc.threshold_for(scores, labels, sensitivity=sensitivity)
+
+    def best_balanced(scores: Any, labels: Any, sensitivity: float) -> float:
+        return max(np.unique(scores), key=lambda s: tc.clinical_scores(scores, labels, s)["balanced accuracy"])
+
+    def too_few(x: Any, y: Any, s: float) -> float:
+        return np.sort(x[y == 1])[::-1][int(s * (y == 1).sum()) - 1]
+
+    def lower(x: Any, y: Any, s: float) -> float:
+        return np.quantile(x[y == 1], 1 - s, method="lower")
+
     right = choose(*val, 0.95)
-    too_few = lambda x, y, s: np.sort(x[y == 1])[::-1][int(s * (y == 1).sum()) - 1]  # noqa: E731
-    wrongs = [
-        ((choose, choose(*test, 0.95)), "that of the test set"),
-        ((choose, 0.5), "which it did not choose"),
-        ((choose, right + 0.01), "not what it gives for the validation set"),
-        ((lambda x, y, s: 0.5, 0.5), "it returns 0.5 whatever"),
-        ((lambda x, y, s: x.min(), right), "everybody is called ill"),
-        ((best_balanced, right), "the best balanced accuracy"),
-        ((lambda x, y, s: np.quantile(x[y == 0], s), right), "chosen among those who are not ill"),
-        ((lambda x, y, s: np.quantile(x, 1 - s), right), "a quantile of all scores"),
-        ((too_few, right), "round towards finding more"),
-        ((lambda x, y, s: np.sort(x[y == 1])[0], right), "more than needed"),
-        ((0.3, 0.3), "expected a function"),
-    ]
+    wrongs = {
+        "that of the test set": (choose, choose(*test, 0.95)),
+        "which it did not choose": (choose, 0.5),
+        "not what it gives for the validation set": (choose, right + 0.01),
+        "it returns 0.5 whatever": (lambda x, y, s: 0.5, 0.5),
+        "everybody is called ill": (lambda x, y, s: x.min(), right),
+        "the best balanced accuracy": (best_balanced, right),
+        "chosen among those who are not ill": (lambda x, y, s: np.quantile(x[y == 0], s), right),
+        "a quantile of all scores": (lambda x, y, s: np.quantile(x, 1 - s), right),
+        "round towards finding more": (too_few, right),
+        "more than needed": (lambda x, y, s: np.sort(x[y == 1])[0], right),
+    }
     given = {"val": val, "test": test, "sensitivity": 0.95}
     proved("threshold", (choose, right), wrongs, **given)
-    lower = lambda x, y, s: np.quantile(x[y == 1], 1 - s, method="lower")  # noqa: E731
-    assert said(tc.Lab("lab5_xray_pneumonia"), "threshold", lower, lower(*val, 0.95), **given)[0] == "right"
+    assert outcome(NAME, "threshold", (lower, lower(*val, 0.95)), **given)[0] == "right"
 
 
-# --- 8 interval -------------------------------------------------------------------------------------------------
-
-
-def bootstrap(
-    measure: Any,
-    scores: Any,
-    labels: Any,
-    patients: Any,
-    repeats: int,
-    seed: int,
-    *,
-    rows: Callable[[Any, Any], Any] | None = None,
-    ends: Callable[[Any], Iterable[float]] = lambda v: np.quantile(v, [0.025, 0.975]),
-) -> tuple[float, ...]:
+def whole_patients(rng: Any, patients: Any) -> Any:
     names = np.unique(patients)
-    rng = np.random.default_rng(seed)
-
-    def usual(rng: Any, patients: Any) -> Any:
-        return np.concatenate([np.flatnonzero(patients == name) for name in rng.choice(names, len(names))])
-
-    drawn = [(rows or usual)(rng, patients) for _ in range(repeats)]
-    return tuple(float(end) for end in ends(np.array([measure(scores[i], labels[i]) for i in drawn])))
+    return np.concatenate([np.flatnonzero(patients == name) for name in rng.choice(names, len(names))])
 
 
-def unmatched(measure: Any, scores: Any, labels: Any, patients: Any, repeats: int, seed: int) -> tuple[float, ...]:
-    return bootstrap(lambda x, y: measure(x, y[::-1]), scores, labels, patients, repeats, seed)
+def bootstrap(measure: Any, scores: Any, labels: Any, patients: Any, repeats: int, seed: int, **change: Any) -> Any:
+    rng, rows = np.random.default_rng(seed), change.get("rows", whole_patients)
+    drawn = [rows(rng, patients) for _ in range(repeats)]
+    values = np.array([measure(scores[i], labels[i]) for i in drawn])
+    return tuple(float(end) for end in change.get("ends", lambda v: np.quantile(v, [0.025, 0.975]))(values))
 
 
 def test_interval() -> None:
-    def made(**change: Any) -> tuple[Any]:
-        return (functools.partial(bootstrap, **change),)
+    def draws(rows: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+        return functools.partial(bootstrap, rows=rows)
 
-    def alone(measure: Any, *rest: Any) -> tuple[float, ...]:
-        return bootstrap(measure, *rest[:3], 20, rest[4])
+    def ends(of: Callable[[Any], Any]) -> Callable[..., Any]:
+        return functools.partial(bootstrap, ends=of)
 
-    fresh = iter(range(1000))
-    wrongs = [
-        (made(rows=lambda rng, p: rng.choice(len(p), len(p))), "images are drawn, not patients"),
-        (made(rows=lambda rng, p: rng.permutation(len(p))), "draw with replacement"),
-        (made(rows=lambda rng, p: np.flatnonzero(np.isin(p, rng.choice(25, 25)))), "`np.isin` forgets how often"),
-        (made(ends=lambda v: np.quantile(v, [0.05, 0.95])), "the middle 90 %"),
-        (made(ends=lambda v: (v.min(), v.max())), "the smallest and the largest"),
-        (made(ends=lambda v: v.mean() + 1.96 * v.std() / len(v) ** 0.5 * np.array([-1, 1])), "the root of the number"),
-        (made(ends=lambda v: v.mean() + v.std() * np.array([-1, 1])), "one standard deviation"),
-        (made(ends=lambda v: np.quantile(v, [0.975, 0.025])), "swapped"),
-        (made(ends=lambda v: v[:3]), "it should return two numbers"),
-        ((unmatched,), "do not belong together"),
-        ((alone,), "was called 20 times"),
-        ((lambda *given: bootstrap(*given[:-1], 0),), "another seed gives the same interval"),
-        ((lambda *given: bootstrap(*given[:-1], next(fresh)),), "another interval the second time"),
-    ]
-    proved("interval", (bootstrap,), wrongs)
-
-
-# --- 9 temperature ----------------------------------------------------------------------------------------------
-
-
-def test_temperature() -> None:
-    val, test = part(0)[:2], part(1)[:2]
-    right = tc.fit_temperature(*val)
-
-    def by_accuracy(x: Any, y: Any) -> float:
-        loss = lambda t: ((tc.to_probabilities(x, t) > 0.5) != y).mean()  # noqa: E731
-        return float(minimize_scalar(loss, bounds=(0.1, 10), method="bounded").x)
-
-    wrongs = [
-        ((tc.fit_temperature, tc.fit_temperature(*test)), "was fitted on the test set"),
-        ((tc.fit_temperature, 2 * right), "not what it gives for the validation set"),
-        ((lambda x, y: 1 / tc.fit_temperature(x, y), right), "divided by it, not multiplied"),
-        ((lambda x, y: np.log(tc.fit_temperature(x, y)), right), "the temperature's logarithm"),
-        ((lambda x, y: 1.0, right), "does the optimisation start there"),
-        ((lambda x, y: -tc.fit_temperature(x, y), right), "above zero"),
-        ((by_accuracy, right), "has the least cross-entropy"),
-        ((right, right), "expected a function"),
-    ]
-    proved("temperature", (tc.fit_temperature, right), wrongs, val=val, test=test)
+    sides, fresh = np.array([-1, 1]), iter(range(1000))
+    wrongs = {
+        "images are drawn, not patients": draws(lambda rng, p: rng.choice(len(p), len(p))),
+        "draw with replacement": draws(lambda rng, p: rng.permutation(len(p))),
+        "`np.isin` forgets how often": draws(lambda rng, p: np.flatnonzero(np.isin(p, rng.choice(25, 25)))),
+        "as many patients as there are": draws(lambda rng, p: np.r_[whole_patients(rng, p), whole_patients(rng, p)]),
+        "the middle 90 %": ends(lambda v: np.quantile(v, [0.05, 0.95])),
+        "the smallest and the largest": ends(lambda v: (v.min(), v.max())),
+        "the root of the number": ends(lambda v: v.mean() + 1.96 * v.std() / len(v) ** 0.5 * sides),
+        "one standard deviation": ends(lambda v: v.mean() + v.std() * sides),
+        "the ends are not the 2.5 %": ends(lambda v: np.quantile(v, [0.2, 0.8])),
+        "swapped": ends(lambda v: np.quantile(v, [0.975, 0.025])),
+        "it should return two numbers": ends(lambda v: v[:3]),
+        "do not belong together": lambda measure, *rest: bootstrap(lambda x, y: measure(x, y[::-1]), *rest),
+        "was called 20 times": lambda *given: bootstrap(*given[:4], 20, given[5]),
+        "another seed gives the same interval": lambda *given: bootstrap(*given[:-1], 0),
+        "another interval the second time": lambda *given: bootstrap(*given[:-1], next(fresh)),
+    }
+    proved("interval", bootstrap, wrongs)
 
 
-# --- 10 report --------------------------------------------------------------------------------------------------
+def test_shortcut() -> None:
+    marked, labels, _ = split(2)
+    plain = marked - 2.0 * labels + np.random.default_rng(0).normal(0, 1, len(labels))
+    a, b = roc_auc_score(labels, marked), roc_auc_score(labels, plain)
+    wrongs = {
+        "the sign is turned round": b - a,
+        "not points": 100 * (a - b),
+        "subtract the one without": a,
+        "the question asks for the difference": b,
+        "that came from decisions": roc_auc_score(labels, marked >= 0) - roc_auc_score(labels, plain >= 0),
+        "the difference of two accuracies": ((marked >= 0) == labels).mean() - ((plain >= 0) == labels).mean(),
+        "the loss relative to the AUC": (a - b) / a,
+        "too large": 3.0,
+    }
+    proved("shortcut", a - b, wrongs, marked=marked, plain=plain, labels=labels)
 
-TEST = part(1)
+
+def pointed(heat: Any, mask: Any, hit: Any = None, iou: Any = None) -> tuple[Any, Any]:
+    found = tc.pointing_game(heat, mask)
+    return found.hit if hit is None else hit, found.iou if iou is None else iou
 
 
-def reported(looks: int = 1, **change: Any) -> tc.ClinicalReport:
+def test_heat() -> None:
+    def turned(heat: Any, mask: Any) -> tuple[bool, float]:
+        row, column = np.unravel_index(heat.argmax(), heat.shape)
+        return pointed(heat, mask, hit=bool(mask[column % 9, row]))
+
+    def above_half(heat: Any, mask: Any) -> tuple[bool, float]:
+        hot = heat > 0.5 * heat.max()
+        return pointed(heat, mask, iou=float((hot & mask).sum() / (hot | mask).sum()))
+
+    game = tc.pointing_game
+    wrongs = {
+        "a map of zeros counts for the upper left corner": lambda h, m: pointed(h, m, hit=bool(m.ravel()[h.argmax()])),
+        "only pixels above one half were taken": above_half,
+        "only the one hottest pixel decides": lambda h, m: pointed(h, m, hit=game(h, m).overlap > 0),
+        "are row and column in their order?": turned,
+        "the hit is turned round": lambda h, m: pointed(h, m, hit=not game(h, m).hit),
+        "divide by the union": lambda h, m: pointed(h, m, iou=game(h, m).overlap),
+        "the share of the image that the mask covers": lambda h, m: pointed(h, m, iou=float(m.mean())),
+        "it should return two things": lambda h, m: pointed(h, m)[1],
+        "True or False, found int": lambda h, m: pointed(h, m, hit=1),
+    }
+    proved("heat", pointed, wrongs)
+
+
+TEST = split(1)
+
+
+def reported(times: int = 1, **change: Any) -> tc.ClinicalReport:
     report = tc.ClinicalReport("toy")
     given = {"log_odds": TEST[0], "labels": TEST[1], "patients": TEST[2], "threshold": 0.3, "temperature": 2.0}
     given |= {"subgroups": np.where(TEST[1] == 1, "ill", "none"), "repeats": 20}
-    for _ in range(looks):
+    for _ in range(times):
         report.evaluate(**{**given, **change}, reason="to see what is said")  # type: ignore[arg-type]
     return report
 
 
 def test_report() -> None:
-    other = part(0, count=50)
-    elsewhere = reported(log_odds=other[0], labels=other[1], patients=other[2], subgroups=None)
-    wrongs = [
-        ((tc.ClinicalReport("toy"),), "was not evaluated yet"),
-        ((reported(looks=2),), "was evaluated 2 times"),
-        ((elsewhere,), "100 images were evaluated, and the test set has 160"),
-        ((reported(threshold=0.5),), "the threshold was 0.5"),
-        ((reported(temperature=1.0),), "the temperature was 1"),
-        ((reported(patients=np.arange(160)),), "each image stands as a patient"),
-        ((reported(log_odds=-TEST[0]),), "the AUC is turned round"),
-        ((reported(log_odds=tc.to_probabilities(TEST[0])),), "were probabilities handed over?"),
-        ((reported(subgroups=None),), "nobody sees whom the network fails"),
-        ((reported().looks[0],), "expected the report, found Look"),
-    ]
-    proved("report", (reported(),), wrongs, threshold=0.3, temperature=2.0, test=TEST)
-
-
-# --- 11 heat, 12 shortcut, 13 card ------------------------------------------------------------------------------
-
-
-def scored(heat: Any, mask: Any) -> tuple[bool, float]:
-    found = tc.pointing_game(heat, mask)
-    return found.hit, found.iou
-
-
-def test_heat() -> None:
-    def above_half(heat: Any, mask: Any) -> tuple[bool, float]:
-        hot = heat > 0.5 * heat.max()
-        return scored(heat, mask)[0], float((hot & mask).sum() / (hot | mask).sum())
-
-    def any_overlap(heat: Any, mask: Any) -> tuple[bool, float]:
-        return tc.pointing_game(heat, mask).overlap > 0, scored(heat, mask)[1]
-
-    def turned(heat: Any, mask: Any) -> tuple[bool, float]:
-        row, column = np.unravel_index(heat.argmax(), heat.shape)
-        return bool(mask[column % 9, row]), scored(heat, mask)[1]
-
-    def careless(heat: Any, mask: Any) -> tuple[bool, float]:
-        return bool(mask.ravel()[heat.argmax()]), scored(heat, mask)[1]
-
-    wrongs = [
-        ((careless,), "a map of zeros counts for the upper left corner"),
-        ((above_half,), "only pixels above one half were taken"),
-        ((any_overlap,), "only the one hottest pixel decides"),
-        ((turned,), "are row and column in their order?"),
-        ((lambda h, m: (not scored(h, m)[0], scored(h, m)[1]),), "the hit is turned round"),
-        ((lambda h, m: (scored(h, m)[0], tc.pointing_game(h, m).overlap),), "divide by the union"),
-        ((lambda h, m: (scored(h, m)[0], float(m.mean())),), "the share of the image that the mask covers"),
-        ((lambda h, m: scored(h, m)[1],), "it should return two things"),
-        ((lambda h, m: (int(scored(h, m)[0]), 0.1),), "True or False, found int"),
-    ]
-    proved("heat", (scored,), wrongs)
-
-
-def test_shortcut() -> None:
-    marked, labels, _ = part(2)
-    plain = marked - 2.0 * labels + np.random.default_rng(0).normal(0, 1, len(labels))
-    a, b = roc_auc_score(labels, marked), roc_auc_score(labels, plain)
-    hard = [roc_auc_score(labels, scores >= 0) for scores in (marked, plain)]
-    wrongs = [
-        ((b - a,), "the sign is turned round"),
-        ((100 * (a - b),), "not points"),
-        ((a,), "subtract the one without"),
-        ((b,), "it is the difference that is asked for"),
-        ((hard[0] - hard[1],), "that came from decisions"),
-        (((a - b) / a,), "the loss relative to the AUC"),
-        ((3.0,), "too large"),
-    ]
-    proved("shortcut", (a - b,), wrongs, marked=marked, plain=plain, labels=labels)
+    other = dict(zip(("log_odds", "labels", "patients"), split(0, count=50), strict=True))
+    wrongs = {
+        "was not evaluated yet": tc.ClinicalReport("toy"),
+        "was evaluated 2 times": reported(times=2),
+        "100 images were evaluated, and the test set has 160": reported(**other, subgroups=None),
+        "the threshold was 0.5": reported(threshold=0.5),
+        "the temperature was 1": reported(temperature=1.0),
+        "each image stands as a patient": reported(patients=np.arange(160)),
+        "40 patients, and the test set has 80": reported(patients=TEST[2] // 2),
+        "the AUC is turned round": reported(log_odds=-TEST[0]),
+        "were probabilities handed over?": reported(log_odds=tc.to_probabilities(TEST[0])),
+        "nobody sees for whom the network fails": reported(subgroups=None),
+        "expected the report": reported().evaluations[0],
+    }
+    proved("report", reported(), wrongs, threshold=0.3, temperature=2.0, test=TEST)
 
 
 CARD = {
     "intended use": "It is meant for teaching the methods of a study, and must never be used to judge a patient.",
-    "data": "Drawn chests, no people; two images of each patient, and the parts were divided by patient.",
+    "data": "Drawn chests, no people; two images of each patient, and the sets were divided by patient.",
     "limits": "Another hospital, another device or another prevalence changes the numbers; a letter was a shortcut.",
 }
 
 
 def test_card() -> None:
-    wrongs = [
-        (({k: v for k, v in CARD.items() if k != "limits"},), "the section 'limits' is missing"),
-        (({**CARD, "licence": "MIT"},), "no section 'licence'"),
-        (({**CARD, "limits": "None that we know of."},), "'limits': 5 words"),
-        (({**CARD, "limits": CARD["limits"].replace("prevalence", "season")},), "another prevalence"),
-        (({**CARD, "data": CARD["data"].replace("Drawn chests", "Chests")},), "whom or what the images show"),
-        (({**CARD, "intended use": CARD["intended use"].replace("never", "gladly")},), "what it must not be used for"),
-        (({**CARD, "data": CARD["data"] + " It is clinically proven."},), "more than this report can carry"),
-        (("It is good.",), "expected a dictionary"),
-    ]
-    proved("card", (CARD,), wrongs, report=reported())
+    def but(section: str, old: str, new: str) -> dict[str, str]:
+        return {**CARD, section: CARD[section].replace(old, new)}
+
+    wrongs = {
+        "'limits' is missing": {name: text for name, text in CARD.items() if name != "limits"},
+        "no section 'licence'": {**CARD, "licence": "MIT"},
+        "'limits': 5 words": {**CARD, "limits": "None that we know of."},
+        "another prevalence": but("limits", "prevalence", "season"),
+        "whom or what the images show": but("data", "Drawn chests", "Chests"),
+        "what it must not be used for": but("intended use", "never", "gladly"),
+        "more than this report can show": {**CARD, "data": CARD["data"] + " It is clinically proven."},
+        "expected a dictionary": "It is good.",
+    }
+    proved("card", CARD, wrongs, report=reported())

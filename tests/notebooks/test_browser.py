@@ -9,25 +9,34 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
-NOTEBOOK = "12_7_explorers.ipynb"
+NOTEBOOK = "chapter12/12_7_explorers.ipynb"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
-STARTS = 120  # seconds for JupyterLab to start, on a busy machine
-RUNS = 420  # seconds for the notebook to run, there
-ANSWERS = 60  # seconds for a control to be answered, there
+STARTS, RUNS, ANSWERS = 120, 420, 60  # seconds, on a busy machine: JupyterLab, the notebook, a control
 HARMLESS = re.compile(r"favicon|ResizeObserver loop|Autofill|source map", re.IGNORECASE)
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
-def browser_path() -> str:
-    """Chromium's program."""
+def until(condition: Callable[[], Any], seconds: float, failure: Callable[[], str]) -> Any:
+    """The first true value of a condition; fails after some seconds."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if value := condition():
+            return value
+        time.sleep(0.2)
+    raise AssertionError(failure())
+
+
+@pytest.fixture(scope="module")
+def chromium() -> str:
     pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
     pytest.importorskip("jupyterlab", reason="JupyterLab is not installed")
     found = os.environ.get("TL_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
@@ -36,58 +45,43 @@ def browser_path() -> str:
     return found
 
 
-class Lab:
-    """A JupyterLab that was opened in the way of `make lab`, on a copy of the notebook."""
-
-    def __init__(self, folder: Path) -> None:
-        self.log = folder / "lab.log"
-        self.root = folder / "course"
-        (self.root / "chapter12").mkdir(parents=True)
-        shutil.copy(ROOT / "chapter12" / NOTEBOOK, self.root / "chapter12")
-        own = {f"JUPYTER_{name}_DIR": str(folder / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
-        own |= {"JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"), "JUPYTERLAB_WORKSPACES_DIR": str(folder / "work")}
-        own |= {"IPYTHONDIR": str(folder / "ipython"), "TL_PROFILE": "quick", "PYTHONPATH": str(ROOT), "CI": "1"}
-        start = "import sys; sys.path.insert(0, sys.argv.pop(1)); import lab, pathlib; "
-        start += "lab.ROOT = pathlib.Path(sys.argv.pop(1)); lab.main()"  # Jupyter takes only one root
-        command = [sys.executable, "-c", start, str(ROOT / "tools"), str(self.root)]
-        with self.log.open("w", encoding="utf8") as log:
-            self.process = subprocess.Popen(
-                [*command, "--ServerApp.port=0", "--no-browser"],
-                env={**os.environ, **own},
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-            )
-        self.runtime = folder / "runtime"
-
-    def address(self) -> str:
-        """Of the notebook, with the token."""
-        end = time.monotonic() + STARTS
-        while time.monotonic() < end:
-            for path in self.runtime.glob("jpserver-*.json"):
-                facts = json.loads(path.read_text(encoding="utf8") or "{}")
-                if facts:
-                    assert facts["token"], "JupyterLab was started without a token"
-                    return f"{facts['url']}lab/tree/chapter12/{NOTEBOOK}?token={facts['token']}"
-            assert self.process.poll() is None, self.log.read_text(encoding="utf8")
-            time.sleep(0.2)
-        raise AssertionError(f"JupyterLab did not start in {STARTS} s:\n{self.log.read_text(encoding='utf8')}")
-
-    def close(self) -> None:
-        self.process.terminate()
-        try:
-            self.process.wait(30)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait(10)
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file to which JupyterLab logs; everything else of it lies beside."""
+    return tmp_path_factory.mktemp("lab") / "lab.log"
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    browser_path()
-    started = Lab(tmp_path_factory.mktemp("lab"))
-    yield started
-    started.close()
+def address(chromium: str, log: Path) -> Iterator[str]:
+    """Of the notebook in a JupyterLab that was opened as by `make lab`, with the token."""
+    root, runtime = log.parent / "course", log.parent / "runtime"
+    (root / "chapter12").mkdir(parents=True)
+    shutil.copy(ROOT / NOTEBOOK, root / NOTEBOOK)
+    own = {f"JUPYTER_{name.upper()}_DIR": str(log.parent / name) for name in ("config", "data", "runtime")}
+    own |= {f"JUPYTERLAB_{name.upper()}_DIR": str(log.parent / name) for name in ("settings", "workspaces")}
+    own |= {"IPYTHONDIR": str(log.parent / "ipython"), "TL_PROFILE": "quick", "PYTHONPATH": str(ROOT), "CI": "1"}
+    start = "import sys; sys.path.insert(0, sys.argv.pop(1)); import lab, pathlib; "
+    start += "lab.ROOT = pathlib.Path(sys.argv.pop(1)); lab.main()"  # Jupyter takes only one root
+    command = [sys.executable, "-c", start, str(ROOT / "tools"), str(root), "--ServerApp.port=0", "--no-browser"]
+    with log.open("w", encoding="utf8") as file:
+        lab = subprocess.Popen(
+            command, env={**os.environ, **own}, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
+        )
+
+    def facts() -> Any:
+        assert lab.poll() is None, log.read_text(encoding="utf8")
+        return [json.loads(text) for path in runtime.glob("jpserver-*.json") if (text := path.read_text("utf8"))]
+
+    try:
+        (server,) = until(facts, STARTS, lambda: log.read_text(encoding="utf8"))
+        assert server["token"], "JupyterLab was started without a token"
+        yield f"{server['url']}lab/tree/{NOTEBOOK}?token={server['token']}"
+    finally:
+        lab.terminate()
+        try:
+            lab.wait(30)
+        except subprocess.TimeoutExpired:
+            lab.kill()
 
 
 @pytest.fixture(scope="module")
@@ -97,132 +91,92 @@ def complaints() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def page(lab: Lab, complaints: list[str]) -> Iterator[Any]:
+def page(chromium: str, address: str, complaints: list[str]) -> Iterator[Any]:
     """The notebook, opened and run to its end."""
     from playwright.sync_api import sync_playwright
 
     options = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     options.append("--disable-dev-shm-usage")  # containers have little of it
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=browser_path(), args=options)
+        browser = driver.chromium.launch(executable_path=chromium, args=options)
         opened = browser.new_page(viewport={"width": 900 + 330, "height": 1400})  # 900 for the notebook itself
         opened.set_default_timeout(1000 * ANSWERS)
         opened.on("pageerror", lambda error: complaints.append(f"uncaught: {error}"))
         opened.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
-        opened.goto(lab.address(), timeout=1000 * STARTS)
+        opened.goto(address, timeout=1000 * STARTS)
         opened.locator(".jp-Notebook").wait_for(timeout=1000 * STARTS)
-        opened.locator(".jp-Notebook .jp-RenderedMarkdown h1", has_text="Explorers").wait_for()
-        run_all(opened)
+        indicator = opened.locator(".jp-Notebook-ExecutionIndicator")
+        opened.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for(timeout=1000 * STARTS)
+        opened.locator("li.lm-MenuBar-item", has_text=re.compile("^Run$")).click()
+        opened.locator("li.lm-Menu-item", has_text=re.compile("^Run All Cells$")).click()
+
+        def ended() -> bool:
+            waiting = opened.locator(".jp-InputPrompt", has_text="[*]").count()
+            return indicator.get_attribute("data-status") == "idle" and not waiting and explorers(opened).count() == 4
+
+        until(ended, RUNS, lambda: f"the notebook did not end in {RUNS} s")
         yield opened
         browser.close()
 
 
-def run_all(page: Any) -> None:
-    """Run > Run All Cells, and wait until the last cell has printed its seconds in this session."""
-    page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for(timeout=1000 * STARTS)
-    page.locator("li.lm-MenuBar-item", has_text=re.compile("^Run$")).click()
-    page.locator("li.lm-Menu-item", has_text=re.compile("^Run All Cells$")).click()
-    end = time.monotonic() + RUNS
-    while time.monotonic() < end:
-        indicator = page.locator(".jp-Notebook-ExecutionIndicator").get_attribute("data-status")
-        waiting = page.locator(".jp-InputPrompt", has_text="[*]").count()
-        if indicator == "idle" and not waiting and page.locator(".tl-explorer").count() == 4:
-            return
-        time.sleep(0.5)
-    raise AssertionError(f"the notebook did not end in {RUNS} s")
+def explorers(page: Any) -> Any:
+    return page.locator(".tl-explorer")
 
 
 def explorer(page: Any, number: int) -> Any:
-    """One of the explorers, scrolled into view, once it shows a figure."""
-    found = page.locator(".tl-explorer").nth(number)
+    """One of the explorers, once it shows a figure."""
+    found = explorers(page).nth(number)
     found.scroll_into_view_if_needed()
     found.locator("img").wait_for()
     return found
 
 
-def changed(shown: Any, before: str, folder: Path, name: str) -> str:
-    """Wait until the figure is another one, take an image of the explorer, and return the figure."""
-    end = time.monotonic() + ANSWERS
-    while time.monotonic() < end:
-        now = shown.locator("img").get_attribute("src")
-        if now != before:
-            shown.screenshot(path=folder / f"{name}.png")
-            return now
-        time.sleep(0.1)
-    shown.screenshot(path=folder / f"{name}_stuck.png")
-    raise AssertionError(f"{name}: the figure stayed the same; see {folder}")
+def figure(shown: Any) -> str:
+    return str(shown.locator("img").get_attribute("src"))
 
 
-def upload(page: Any, shown: Any, path: Path) -> None:
-    with page.expect_file_chooser() as chooser:
-        shown.get_by_role("button", name="Upload").click()
-    chooser.value.set_files(path)
+@pytest.mark.parametrize(
+    ("number", "act"),
+    [
+        (0, lambda shown: shown.get_by_role("button", name="everything").click()),
+        (1, lambda shown: shown.get_by_label("Layer").select_option(index=7)),
+        (2, lambda shown: shown.locator(".noUi-handle").press("ArrowLeft")),
+        (3, lambda shown: shown.get_by_label("Class").select_option(index=3)),
+        (3, lambda shown: shown.get_by_label("Image").select_option(label="a cup of coffee (photograph)")),
+    ],
+    ids=["depth", "layer", "learning rate", "class", "image"],
+)
+def test_a_control_changes_the_figure(page: Any, number: int, act: Callable[[Any], Any]) -> None:
+    shown = explorer(page, number)
+    before = figure(shown)
+    act(shown)
+    until(lambda: figure(shown) != before, ANSWERS, lambda: "the figure stayed the same")
+    assert shown.evaluate("e => e.scrollWidth <= e.clientWidth + 1"), "the explorer is wider than the page"
 
 
-@pytest.fixture(scope="module")
-def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("screenshots")
-
-
-def test_depth_answers_to_its_buttons(page: Any, shots: Path) -> None:
-    shown = explorer(page, 0)
-    before = shown.locator("img").get_attribute("src")
-    shown.screenshot(path=shots / "depth_first.png")
-    shown.get_by_role("button", name="everything").click()
-    changed(shown, before, shots, "depth")
-    assert "Trained: everything" in shown.locator("img").get_attribute("alt")
-
-
-def test_layers_of_a_image_and_uploads_good_and_bad(page: Any, shots: Path, tmp_path: Path) -> None:
-    from PIL import Image
+def test_uploads_good_and_bad(page: Any, tmp_path: Path) -> None:
+    def upload(path: Path) -> None:
+        with page.expect_file_chooser() as chooser:
+            shown.get_by_role("button", name="Upload").click()
+        chooser.value.set_files(path)
 
     shown = explorer(page, 1)
-    before = shown.locator("img").get_attribute("src")
-    shown.get_by_label("Layer").select_option(index=7)
-    before = changed(shown, before, shots, "feature_maps")
-    bad = tmp_path / "notes.png"
+    before = figure(shown)
+    bad, good = tmp_path / "notes.png", tmp_path / "mine.png"
     bad.write_text("no image", encoding="utf8")
-    upload(page, shown, bad)
+    upload(bad)
     shown.get_by_role("alert").get_by_text("'notes.png' cannot be used: not an image.").wait_for()
-    shown.screenshot(path=shots / "bad_upload.png")
-    assert shown.locator("img").get_attribute("src") == before
-    good = tmp_path / "mine.png"
+    assert figure(shown) == before
     Image.effect_mandelbrot((200, 160), (-2.0, -1.2, 1.0, 1.2), 60).convert("RGB").save(good)
-    upload(page, shown, good)
-    changed(shown, before, shots, "upload")
+    upload(good)
+    until(lambda: figure(shown) != before, ANSWERS, lambda: "the figure stayed the same")
     assert shown.get_by_role("alert").count() == 0
 
 
-def test_the_slider_of_learning_rates(page: Any, shots: Path) -> None:
-    shown = explorer(page, 2)
-    before = shown.locator("img").get_attribute("src")
-    handle = shown.locator(".noUi-handle")
-    handle.focus()
-    for _ in range(5):
-        handle.press("ArrowLeft")
-    changed(shown, before, shots, "learning_rate")
-
-
-def test_grad_cam_of_another_class(page: Any, shots: Path) -> None:
-    shown = explorer(page, 3)
-    before = shown.locator("img").get_attribute("src")
-    shown.get_by_label("Class").select_option(index=3)
-    before = changed(shown, before, shots, "grad_cam")
-    shown.get_by_label("Image").select_option(label="a cup of coffee (photograph)")
-    changed(shown, before, shots, "grad_cam_image")
-
-
-def test_nothing_is_wider_than_the_page(page: Any) -> None:
-    for number in range(4):
-        shown = explorer(page, number)
-        assert shown.evaluate("e => e.scrollWidth <= e.clientWidth + 1"), f"explorer {number} is cut off"
-
-
-def test_nobody_complained(page: Any, lab: Lab, complaints: list[str]) -> None:
+def test_nobody_complained(page: Any, log: Path, complaints: list[str]) -> None:
     """Last, after all controls were moved: neither the browser nor the server nor a kernel has logged an error."""
-    assert page.locator(".jp-OutputArea [data-mime-type='application/vnd.jupyter.stderr']").count() == 0
-    assert page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.error']").count() == 0
-    assert page.locator(".tl-explorer").get_by_role("alert").filter(has_text=re.compile(r"\w")).count() == 0
+    for kind in ("stderr", "error"):
+        assert page.locator(f"[data-mime-type='application/vnd.jupyter.{kind}']").count() == 0
+    assert explorers(page).get_by_role("alert").count() == 0
     assert [text for text in complaints if not HARMLESS.search(text)] == []
-    log = lab.log.read_text(encoding="utf8")
-    assert not re.search(r"Traceback|^\[E ", log, re.MULTILINE), log
+    assert not re.search(r"Traceback|^\[E ", log.read_text(encoding="utf8"), re.MULTILINE)

@@ -38,9 +38,24 @@ def test_measured_time_is_within_what_is_promised(source: Path) -> None:
     assert 1 < times[notebooks.name_of(source)]["seconds"] <= limit
 
 
-def test_the_readmes_tables_are_those_of_the_results_files() -> None:
-    text = results_page.README.read_text(encoding="utf8")
-    assert results_page.filled(text) == text, "python tools/results_page.py writes them anew"
+@pytest.mark.parametrize("page", results_page.PAGES, ids=lambda page: page.name)
+def test_generated_tables_are_those_of_the_results_files(page: Path) -> None:
+    text = page.read_text(encoding="utf8")
+    assert results_page.filled(page, text) == text, "python tools/results_page.py writes them anew"
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "LICENSES.md", "docs/results.md"])
+def test_documents_name_only_files_that_exist(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf8").replace("\\", "/")
+    paths = re.findall(r"(?<![\w/.])(?:chapter12|docs|experiments|labs|solutions|tests|tl\w+|tools)/[\w./-]*\w/?", text)
+    assert [path for path in paths if not re.search("NAME|labN", path) and not (ROOT / path).exists()] == []
+
+
+def test_numbers_in_the_text_of_the_results_stand_in_its_tables() -> None:
+    lines = (ROOT / "docs" / "results.md").read_text(encoding="utf8").splitlines()
+    tables = "\n".join(line for line in lines if line.startswith("|"))
+    prose = "\n".join(line for line in lines if not line.startswith("|"))
+    assert [number for number in re.findall(r"(\d+\.\d) %", prose) if number not in tables] == []
 
 
 def test_no_notebook_without_a_source() -> None:
@@ -60,8 +75,9 @@ def test_opens_with_what_is_learned_and_ends_with_a_summary(source: Path) -> Non
 def test_links_lead_somewhere(source: Path) -> None:
     for cell in notebooks.build(source).cells:
         if cell.cell_type == "markdown":
-            for target in re.findall(r"\]\(([^)#]+)\)", cell.source):
-                assert target.startswith("https://") or (source.parent.parent / target).exists(), target
+            for target in re.findall(r"\]\(([^)#]+)\)", cell.source):  # only notebooks are copied for the learner
+                linked = (source.parent.parent / target).resolve()
+                assert target.startswith("https://") or notebooks.source_of(linked) in SOURCES, target
 
 
 @EVERY_PAIR
@@ -163,6 +179,7 @@ def image(alt: str | None) -> Any:
         (lambda b: b.cells[1].outputs.append(stream("stdout", r"C:\Users\ada")), "a path of one machine"),
         (lambda b: b.cells[1].outputs.append(image(None)), "image without alternative text (image/png)"),
         (lambda b: b.cells[1].outputs.append(stream("stdout", "Not so here: it fell.")), "Not so here: it fell."),
+        (lambda b: b.cells[1].outputs.append(stream("stdout", "x" * 600_000)), "has 601 kB, 600 at most"),
     ],
 )
 def test_a_planted_fault_is_found(pair: Path, change: Any, expected: str) -> None:
@@ -170,7 +187,7 @@ def test_a_planted_fault_is_found(pair: Path, change: Any, expected: str) -> Non
     assert any(expected in fault for fault in faults), faults
 
 
-def test_a_image_with_alternative_text_is_fine(pair: Path) -> None:
+def test_an_image_with_alternative_text_is_fine(pair: Path) -> None:
     assert alter(pair, lambda b: b.cells[1].outputs.append(image("A chart."))) == []
 
 

@@ -1,10 +1,8 @@
-"""Training and scoring detectors of torchvision's kind: images and targets in, losses or boxes out."""
+"""Trains and scores detectors with torchvision's interface: images and targets in, losses or boxes out."""
 
 from __future__ import annotations
 
-import contextlib
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -18,13 +16,14 @@ from tlhelpers.errors import TrainingError
 from tlhelpers.models.modes import evaluation_mode
 from tlhelpers.pixel_batches import EpochOrder
 from tlhelpers.progress import tqdm
+from tlhelpers.training import seeded
 
 TO_FLOAT = v2.ToDtype(torch.float32, scale=True)
 AUGMENT = v2.RandomHorizontalFlip(0.5)  # moves the boxes with the image
 
 
 def train_detector(
-    model: nn.Module,
+    model: Any,
     split: BoxedSplit,
     *,
     steps: int,
@@ -34,133 +33,112 @@ def train_detector(
     augment: Any = AUGMENT,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Train a detector for a number of steps, with AdamW and a learning rate that rises and falls (one cycle).
+    """Train a detector with AdamW, the one-cycle schedule and gradients clipped to a norm of 5.
 
     Args:
-        model: takes images and targets in training mode and returns a dictionary of losses; changed in place. It
-            must have a `backbone` if `backbone_lr` is given.
+        model: returns a dictionary of losses from images and targets in training mode; changed in place.
         split: the images, with boxes.
-        steps: batches to train on, going through the images as often as that takes.
+        steps: batches to train on.
         batch_size: images in a batch.
         lr: highest learning rate.
-        backbone_lr: highest learning rate of what trains in the backbone's body; None takes `lr`.
+        backbone_lr: highest learning rate of `model.backbone.body`; None takes `lr`.
         augment: a transform of `(image, target)`; None for none.
-        seed: of the order, the augmentation, and the detector's own draws. The global generator is not touched.
+        seed: of the order, the augmentation and the detector's sampling. The global generator does not change.
 
     Returns:
-        a row for each step, a column for each loss, and `loss`, their sum.
+        A row for each step, with a column for each loss and `loss`, their sum.
 
     Raises:
-        TrainingError: if a loss is no longer a number.
+        TrainingError: if a loss is not finite.
     """
-    groups = list(_groups(model, lr, backbone_lr))
+    device = current_profile().device
+    model.to(device).train()
+    body = set() if backbone_lr is None else set(model.backbone.body.parameters())
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in trainable if p in body], "lr": backbone_lr},
+        {"params": [p for p in trainable if p not in body], "lr": lr},
+    ]
+    groups = [group for group in groups if group["params"]]
     optimizer = torch.optim.AdamW(groups, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, [g["lr"] for g in groups], total_steps=steps)
-    device = current_profile().device
     view = split.with_transform(TO_FLOAT if augment is None else v2.Compose([augment, TO_FLOAT]))
-    model.to(device).train()
+    order = EpochOrder(len(view), min(batch_size, len(view)), seed)
+    batches: list[torch.Tensor] = []
+    while len(batches) < steps:
+        batches += list(order)
+        order.epoch += 1
     rows: list[dict[str, float]] = []
-    with _seeded(seed):
-        for images, targets in tqdm(_batches(view, batch_size, steps, seed), total=steps, unit="step"):
-            losses = model([image.to(device) for image in images], _moved(targets, device))
+    with seeded(seed, device):
+        for indices in tqdm(batches[:steps], unit="step"):
+            images, targets = collate_boxes([view[i] for i in indices.tolist()])
+            losses = model(
+                [image.to(device) for image in images],
+                [{name: tensor.to(device) for name, tensor in target.items()} for target in targets],
+            )
             loss = sum(losses.values())
             if not torch.isfinite(loss):
                 raise TrainingError(
                     f"step {len(rows) + 1}: the loss is {float(loss.detach())}. Try a smaller learning rate than "
-                    f"{lr:g}, and look whether boxes are left, top, right, bottom in pixels"
+                    f"{lr:g}, and check that boxes are left, top, right, bottom in pixels"
                 )
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 5.0)
             optimizer.step()
             schedule.step()
-            rows.append({name: float(part.detach()) for name, part in losses.items()} | {"loss": float(loss.detach())})
+            rows.append({name: float(value.detach()) for name, value in (losses | {"loss": loss}).items()})
     return pd.DataFrame(rows, index=pd.RangeIndex(1, steps + 1, name="step"))
 
 
 def detect(model: nn.Module, split: BoxedSplit, *, batch_size: int = 16) -> tuple[list[Target], list[Target]]:
-    """What a detector finds on all images of a part, and what is there.
+    """Predict the boxes of all images of a split.
 
     Args:
-        model: given images in evaluation mode, it returns dictionaries with boxes, labels and scores. Every module
-            gets its own mode back afterwards.
-        split: the images; its own transform is not applied.
+        model: returns dictionaries with boxes, labels and scores in evaluation mode. Every module's mode is restored.
+        split: the images; its transform is not applied.
         batch_size: images in a batch.
 
     Returns:
-        predictions and truths, each a dictionary for every image, on the CPU.
+        Predictions and true targets, a dictionary for each image, on the CPU.
     """
     device = current_profile().device
     view = split.with_transform(TO_FLOAT)
-    found: list[Target] = []
+    predictions: list[Target] = []
     truths: list[Target] = []
     with evaluation_mode(model.to(device)), torch.inference_mode():
         for first in range(0, len(view), batch_size):
             images, targets = collate_boxes([view[i] for i in range(first, min(first + batch_size, len(view)))])
-            answers = model([image.to(device) for image in images])
-            found += [{name: part.cpu() for name, part in answer.items()} for answer in answers]
+            outputs = model([image.to(device) for image in images])
+            predictions += [{name: tensor.cpu() for name, tensor in output.items()} for output in outputs]
             truths += targets
-    return found, truths
+    return predictions, truths
 
 
 def mean_average_precision(
-    found: Sequence[Target], truths: Sequence[Target], *, any_class: bool = False
+    predictions: Sequence[Target], truths: Sequence[Target], *, any_class: bool = False
 ) -> dict[str, float]:
-    """COCO's mean average precision, by torchmetrics and pycocotools.
+    """COCO's mean average precision, computed by torchmetrics and pycocotools.
+
+    The predictions of a class are matched with its true boxes, the most confident first: each gets the true box with
+    the largest IoU among those that are not matched yet, if that IoU reaches the threshold. Average precision is the
+    mean, over 101 recalls, of the highest precision at that recall or above (Lin et al. 2014).
 
     Args:
-        found: predictions, with boxes (left, top, right, bottom), labels and scores.
-        truths: targets, with boxes and labels.
-        any_class: whether all objects count as one class, so that only where they are found matters.
+        predictions: with boxes (left, top, right, bottom), labels and scores.
+        truths: with boxes and labels.
+        any_class: True treats all objects as one class.
 
     Returns:
-        `map`, over IoU thresholds from 0.5 to 0.95, `map_50` and `map_75`; each the mean over classes, 0 to 1.
+        `map` (mean over the IoU thresholds 0.5, 0.55, ..., 0.95), `map_50` and `map_75`, each averaged over classes.
     """
     from torchmetrics.detection import MeanAveragePrecision
 
+    def plain(each: Target) -> Target:
+        tensors = {name: torch.as_tensor(value).as_subclass(torch.Tensor) for name, value in each.items()}
+        return tensors | ({"labels": torch.ones_like(tensors["labels"])} if any_class else {})
+
     metric = MeanAveragePrecision(box_format="xyxy", iou_type="bbox", backend="pycocotools")
-    plain = [{name: torch.as_tensor(part).as_subclass(torch.Tensor) for name, part in t.items()} for t in truths]
-    answers = [dict(answer) for answer in found]
-    if any_class:
-        for each in (*plain, *answers):
-            each["labels"] = torch.ones_like(each["labels"])
-    metric.update(answers, plain)
+    metric.update([plain(each) for each in predictions], [plain(each) for each in truths])
     scores = metric.compute()
     return {name: float(scores[name]) for name in ("map", "map_50", "map_75")}
-
-
-def _groups(model: Any, lr: float, backbone_lr: float | None) -> Iterator[dict[str, Any]]:
-    """Parameter groups: the backbone's body with its own rate, and everything else."""
-    body = set() if backbone_lr is None else set(model.backbone.body.parameters())
-    training = [p for p in model.parameters() if p.requires_grad]
-    for params, rate in (
-        ([p for p in training if p in body], backbone_lr),
-        ([p for p in training if p not in body], lr),
-    ):
-        if params:
-            yield {"params": params, "lr": rate}
-
-
-def _batches(view: BoxedSplit, size: int, steps: int, seed: int) -> Iterator[tuple[list[Any], list[Target]]]:
-    """As many batches as asked for, in a new order for each pass over the images."""
-    order = EpochOrder(len(view), min(size, len(view)), seed)
-
-    def passes() -> Iterator[torch.Tensor]:
-        for order.epoch in itertools.count(1):
-            yield from order
-
-    for indices in itertools.islice(passes(), steps):
-        yield collate_boxes([view[i] for i in indices.tolist()])
-
-
-def _moved(targets: Sequence[Target], device: torch.device) -> list[Target]:
-    return [{name: part.to(device) for name, part in target.items()} for target in targets]
-
-
-@contextlib.contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Draws from torch's global generators follow from the seed in a `with` block, which leaves them as they were."""
-    device = current_profile().device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield

@@ -2,85 +2,102 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
+from scipy.special import logit
 from torch import nn
 
 from tlcourse import plots as figures
-from tlhelpers import plots
+from tlcourse.plots.seeds import draw_cells, draw_runs
 from tlhelpers.errors import DataError, ModelError
 from tlhelpers.gradcam import grad_cam
 from tlhelpers.loop import device_of
 from tlhelpers.lr_finder import TOO_FAR, LRFinderResult
 from tlhelpers.models.cards import get_card
-from tlhelpers.models.families import family_of
 from tlhelpers.models.modes import evaluation_mode
+from tlhelpers.plots import BLUE, GREY, Chart, lr_curve
 
-TRAINS = {  # values of the column `trains`, and how they are called
+TRAINS = {  # values of the column `trains`, and their names in figures
     "head": "the head alone",
     "layer4": "layer4 and the head",
     "layer3": "layer3 and above",
     "everything": "everything",
 }
-COLUMNS = ("trains", "per_class", "lr", "seed", "val", "train_acc", "test")
 
 
-def depth_view(runs: pd.DataFrame, *, trains: str, per_class: int, lr: float) -> plots.Chart:
-    """The learning curves of one setting over its seeds, and where it stands among all settings.
+def depth_view(runs: pd.DataFrame, *, trains: str, per_class: int, lr: float) -> Chart:
+    """The learning curves of one setting, and below them the test accuracy of every setting, this one framed.
 
     Args:
         runs: a row for each run: columns trains, per_class, lr, seed, test (an accuracy), and train_acc and val
-            (lists of accuracies by epoch), as in `measured("depth").runs`.
+            (lists of accuracies by epoch), as in `load_results("depth").runs`.
         trains: what was not frozen: "head", "layer4", "layer3" or "everything".
         per_class: training images of each class.
-        lr: the backbone's learning rate; the head has one of its own, the same in all runs.
+        lr: learning rate of the backbone; the head has its own, the same in all runs.
 
     Raises:
-        DataError: if the table lacks a column, or has no such run.
+        DataError: if there is no such run.
     """
-    missing = [name for name in COLUMNS if name not in runs]
-    if missing:
-        raise DataError(f"the table of runs has no column {', '.join(missing)}; it has {', '.join(runs.columns)}")
-    chosen = runs[(runs["trains"] == trains) & (runs["per_class"] == per_class) & np.isclose(runs["lr"], lr)]
-    if chosen.empty:
+    here = (runs["trains"] == trains) & (runs["per_class"] == per_class) & np.isclose(runs["lr"], lr)
+    if not here.any():
         raise DataError(f"no run with trains={trains!r}, per_class={per_class}, lr={lr:g} was measured")
-    curves = {"training": chosen["train_acc"], "validation": chosen["val"]}
-    every = np.concatenate([np.concatenate(runs[name].to_list()) for name in ("train_acc", "val")])
-    groups = runs.groupby(["trains", "per_class", "lr"])["test"]
+    chart = Chart("", figsize=(8.8, 7))
+    above, below = chart.subplots(2, 1)
+    curves = runs[here].reset_index().explode(["train_acc", "val"]).astype({"train_acc": float, "val": float})
+    curves["epoch"] = curves.groupby("index").cumcount() + 1
+    described = []
+    for name, column, colour in (("training", "train_acc", GREY), ("validation", "val", BLUE)):
+        means = draw_runs(above, curves, "epoch", column, colour, f"{name}, mean of {here.sum()} seeds")
+        described.append(f"{name} accuracy from {means.iloc[0]:.0%} to {means.iloc[-1]:.0%} in {len(means)} epochs")
+    every = np.concatenate([*runs["train_acc"], *runs["val"]])  # so that all settings have the same axis
+    above.set(xlabel="epoch", ylabel="accuracy", ylim=(max(every.min() - 0.03, 0), min(every.max() + 0.03, 1.02)))
+    above.xaxis.set_major_locator(MaxNLocator(integer=True))
+    above.yaxis.set_major_formatter("{x:.0%}")
+    above.grid(alpha=0.3)
+    above.legend(fontsize=8, loc="upper left")
+
+    settings = runs.assign(here=here).groupby(["trains", "per_class", "lr"])
     rows = [name for name in TRAINS if name in set(runs["trains"])]
-    means, deviations = (
-        values.unstack(["per_class", "lr"]).sort_index(axis=1).loc[rows] for values in (groups.mean(), groups.std())
+    tables = settings["test"].mean(), settings["test"].std().fillna(0), settings["here"].any()
+    cells, spread, marked = (t.unstack(["per_class", "lr"]).sort_index(axis=1).loc[rows] for t in tables)
+    columns = [f"{rate:g}\n{count}" for count, rate in cells.columns]
+    draw_cells(below, cells.set_axis(columns, axis=1).rename(TRAINS), spread, marked.eq(True))
+    below.set_title(
+        "Test accuracy in per cent, ± standard deviation over seeds; the setting above is framed", fontsize=9
     )
-    columns = list(means.columns)
-    shown = means.set_axis([f"{rate:g}" for _, rate in columns], axis=1).set_axis([TRAINS[r] for r in rows], axis=0)
-    here = next(i for i, (count, rate) in enumerate(columns) if count == per_class and np.isclose(rate, lr))
-    test = 100 * chosen["test"]
-    return figures.learning_curves(
-        {name: np.stack([np.asarray(run) for run in values]) for name, values in curves.items()},
-        shown,
-        deviations.fillna(0),
-        (rows.index(trains), here),
-        title=f"Trained: {TRAINS[trains]}; {per_class} images a class; the backbone's learning rate {lr:g}\n"
-        f"test accuracy {test.mean():.1f} ± {test.std():.1f} % over {len(test)} seeds",
-        ylim=(max(float(every.min()) - 0.03, 0), min(float(every.max()) + 0.03, 1.02)),
-        groups=[f"{count} images a class" for count in dict.fromkeys(count for count, _ in columns)],
+    below.set(xlabel="learning rate of the backbone, and training images of each class", ylabel="what trains")
+    test = 100 * runs.loc[here, "test"]
+    title = (
+        f"Trained: {TRAINS[trains]}; {per_class} images a class; the backbone's learning rate {lr:g}\n"
+        f"test accuracy {test.mean():.1f} ± {test.std():.1f} % over {len(test)} seeds"
     )
+    chart.suptitle(title, fontsize=11)
+    chart.alt = (
+        f"{title}. Above, two learning curves: {'; '.join(described)}. Below, a table of the test accuracies of all "
+        f"settings; the highest is {cells.max(axis=None):.0%}, with {TRAINS[cells.max(axis=1).idxmax()]} trained."
+    )
+    return chart
 
 
-def rate_view(trial: LRFinderResult, *, rate: float) -> plots.Chart:
-    """The curve of a trial of learning rates, a rate marked on it, and in words what to expect there.
+def rate_view(trial: LRFinderResult, *, rate: float) -> Chart:
+    """The curve of the learning rate finder with a rate marked, and what to expect there.
 
     Args:
         trial: as from `find_lr`.
         rate: the learning rate.
+
+    Raises:
+        DataError: if the rate is not above 0.
     """
-    chart = plots.rate_trial(trial.curve, trial.suggestion, trial.highest)
-    chart.set_size_inches(8.0, 4.2)
+    chart = lr_curve(trial.curve, trial.suggestion, trial.highest)
     (axis,) = chart.axes
     axis.axvline(rate, color="black", lw=2.5, label=f"your rate ({rate:.1e})")
     axis.legend(fontsize=8, loc="lower left")
@@ -92,11 +109,7 @@ def rate_view(trial: LRFinderResult, *, rate: float) -> plots.Chart:
 
 
 def rate_words(trial: LRFinderResult, rate: float) -> str:
-    """In words, what to expect of a learning rate after a trial.
-
-    Raises:
-        DataError: if the rate is not above 0.
-    """
+    """What to expect of a learning rate, in words."""
     if not rate > 0:
         raise DataError(f"a learning rate is above 0, not {rate}")
     curve = trial.curve
@@ -116,29 +129,15 @@ def rate_words(trial: LRFinderResult, rate: float) -> str:
 
 def threshold_view(
     probabilities: np.ndarray, labels: np.ndarray, *, classes: Sequence[str], threshold: float, prevalence: float
-) -> plots.Chart:
-    """The scores of two classes with a threshold, its place on the ROC curve, and what it would mean for people.
+) -> Chart:
+    """The scores of two classes with a threshold, its point on the ROC curve, and what it means for people.
 
     Args:
         probabilities: of class 1 for each image, (images,).
         labels: (images,), 0 or 1.
         classes: names of class 0 and class 1.
         threshold: a probability; from it on an image is called class 1.
-        prevalence: the share of class 1 among the people for whom the words are.
-    """
-    odds = np.clip(probabilities, 1e-6, 1 - 1e-6)
-    words = threshold_words(probabilities, labels, classes=classes, threshold=threshold, prevalence=prevalence)
-    chart = figures.threshold(
-        np.log(odds / (1 - odds)), labels, float(np.log(threshold / (1 - threshold))), classes=classes, title=words
-    )
-    chart.set_size_inches(8.7, 3.8)
-    return chart
-
-
-def threshold_words(
-    probabilities: np.ndarray, labels: np.ndarray, *, classes: Sequence[str], threshold: float, prevalence: float
-) -> str:
-    """What a threshold would mean for 1,000 people, in words; the arguments are those of `threshold_view`.
+        prevalence: fraction of people with class 1.
 
     Raises:
         DataError: if a class has no image, or threshold or prevalence is not between 0 and 1.
@@ -153,58 +152,51 @@ def threshold_words(
     ill = round(1000 * prevalence)
     hits, false = round(found * ill), round(alarms * (1000 - ill))
     right = f"{hits / (hits + false):.0%} of the calls are right" if hits + false else "nobody is called"
-    return (
-        f"'{classes[1]}' from a probability of {threshold:.2f} on: finds {found:.0%} of {classes[1]}, spares "
-        f"{1 - alarms:.0%} of {classes[0]}\nOf 1,000 people, {ill} of them ill: {hits} found, {ill - hits} missed, "
-        f"{false} false alarms; {right}"
+    title = (
+        f"'{classes[1]}' from probability {threshold:.2f} on: sensitivity {found:.0%}, specificity {1 - alarms:.0%}"
+        f"\nOf 1,000 people, {ill} of them ill: {hits} found, {ill - hits} missed, {false} false alarms; {right}"
     )
+    log_odds = logit(np.clip(probabilities, 1e-6, 1 - 1e-6))
+    return figures.threshold(log_odds, labels, float(logit(threshold)), classes=classes, title=title)
 
 
-def map_layers(model: nn.Module, size: int | None = None) -> dict[str, tuple[int, int, int]]:
-    """The layers of a network that give maps, in the order in which an image passes through them.
+def map_layers(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    """{path: (channels, height, width)} of the layers that give maps, in the order of the forward pass.
 
     Args:
-        model: a network with a card.
-        size: side of the image in pixels; None takes the card's.
-
-    Returns:
-        {path of the layer: (channels, height, width)}. Layers whose maps are single values are left out.
+        model: a network with a card. Layers whose maps are single values are left out.
     """
-    side = size or get_card(model).preprocessing.size
-    found = _outputs(model, torch.zeros(1, 3, side, side))
-    return {name: tuple(maps.shape[1:]) for name, maps in found.items()}  # type: ignore[misc]
+    side = get_card(model).preprocessing.size
+    return {path: tuple(maps.shape) for path, maps in layer_maps(model, torch.zeros(1, 3, side, side)).items()}
 
 
-def feature_maps_view(model: nn.Module, image: Image.Image, *, layer: str, count: int = 24) -> plots.Chart:
+def feature_maps_view(model: nn.Module, image: Image.Image, *, layer: str) -> Chart:
     """An image as a network sees it, and the maps of those channels of a layer that vary most over it.
 
     Args:
-        model: a network with a card, in any mode; it is looked at in evaluation mode.
+        model: a network with a card, in any mode; evaluation mode is used.
         image: RGB.
         layer: its path, one of `map_layers`.
-        count: how many maps, at most.
 
     Raises:
         ModelError: if the layer is unknown, or gives no maps.
     """
-    pixels, shown = _seen(model, image)
-    found = _outputs(model, pixels, layer)
-    if layer not in found:
-        known = ", ".join(list(map_layers(model))[:6])
+    pixels, shown = _prepare(model, image)
+    maps = layer_maps(model, pixels)
+    if layer not in maps:
+        known = ", ".join(list(maps)[:6])
         raise ModelError(f"'{layer}' is no layer of this {type(model).__name__} that gives maps; those are {known}, …")
-    maps = found[layer][0]
-    strongest = maps.flatten(1).std(dim=1).argsort(descending=True)[:count]
-    title = f"{layer}: the {len(strongest)} of its {len(maps)} channels that vary most"
-    return figures.feature_maps(shown, list(maps[strongest].numpy()), strongest.tolist(), title=title)
+    title = f"{layer}: the {min(26, len(maps[layer]))} of its {len(maps[layer])} channels that vary most"
+    return figures.activation_maps(shown, {layer: maps[layer]}, channels=26, columns=9, title=title)
 
 
 def grad_cam_view(
     model: nn.Module, image: Image.Image, *, target: int | None = None, layer: str | None = None
-) -> plots.Chart:
-    """An image as a network sees it, and what in it speaks for a class, as Grad-CAM says.
+) -> Chart:
+    """An image as a network sees it, and the evidence in it for a class, by Grad-CAM.
 
     Args:
-        model: a classifier with a card that names its classes.
+        model: a classifier with a card.
         image: RGB.
         target: number of the class; None takes the predicted one.
         layer: path of a layer with maps; None takes the last one.
@@ -212,54 +204,39 @@ def grad_cam_view(
     Raises:
         ModelError: if class or layer do not exist.
     """
-    pixels, shown = _seen(model, image)
-    chances = class_chances(model, image)
+    pixels, shown = _prepare(model, image)
+    chances, names = class_chances(model, image), get_card(model).classes
     number = int(chances.argmax()) if target is None else target
     heat = grad_cam(model, pixels, layer=layer, target=number)
-    names = get_card(model).classes
-    name = names[number] if names else f"class {number}"
-    title = f"Evidence for '{name}' ({chances[number]:.1%} likely, the network says), at {layer or 'the last layer'}"
-    return figures.overlay(shown, heat, title=title)
+    name = f"'{names[number]}'" if names else f"class {number}"
+    title = f"Evidence for {name} (probability {chances[number]:.1%}), at {layer or 'the last layer'}"
+    return figures.evidence([shown], [heat], ["what the network sees, and the evidence"], title=title, columns=1)
 
 
 def class_chances(model: nn.Module, image: Image.Image) -> np.ndarray[Any, Any]:
-    """How likely a network takes each class to be, (classes,)."""
-    pixels, _ = _seen(model, image)
+    """The probability of each class, (classes,)."""
+    pixels, _ = _prepare(model, image)
     with torch.inference_mode(), evaluation_mode(model):
         return model(pixels.to(device_of(model))).softmax(dim=1)[0].float().cpu().numpy()
 
 
-def block_layers(model: nn.Module) -> dict[str, str]:
-    """{block: path of its last layer} for the blocks of a network whose end gives maps."""
-    there = map_layers(model)
-    ends = {name: paths[-1] for name, paths in family_of(model).blocks(model).items() if paths}
-    return {name: path for name, path in ends.items() if path in there}
+def _prepare(model: nn.Module, image: Image.Image) -> tuple[torch.Tensor, np.ndarray[Any, Any]]:
+    """An image as the network gets it, (1, 3, size, size), and as a reader can look at it, (size, size, 3)."""
+    preprocessing = get_card(model).preprocessing
+    pixels = preprocessing.evaluation()(image)
+    return pixels[None], preprocessing.undo(pixels).permute(1, 2, 0).numpy()
 
 
-def _seen(model: nn.Module, image: Image.Image) -> tuple[torch.Tensor, np.ndarray[Any, Any]]:
-    """An image as the network gets it, (1, 3, size, size), and as a reader can look at it."""
-    look = get_card(model).preprocessing
-    pixels = look.evaluation()(image)
-    return pixels[None], look.undo(pixels).permute(1, 2, 0).numpy()
-
-
-def _outputs(model: nn.Module, pixels: torch.Tensor, only: str | None = None) -> dict[str, torch.Tensor]:
-    """The maps (1, channels, height, width) that layers give; of a layer that is used several times, the last."""
+def layer_maps(model: nn.Module, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The maps (channels, height, width) of all layers for one image; of a layer that is used twice, the last."""
     found: dict[str, torch.Tensor] = {}
 
-    def keep(name: str, output: Any) -> None:
+    def keep(name: str, _module: nn.Module, _inputs: object, output: Any) -> None:
         if isinstance(output, torch.Tensor) and output.ndim == 4 and output[0, 0].numel() > 1:
-            found[name] = output.detach().float().cpu().clone()  # a copy: a ReLU may work in place on it
+            found[name] = output[0].float().cpu().clone()  # a copy: a ReLU may work in place on it
 
-    hooks = [
-        module.register_forward_hook(lambda _module, _inputs, output, name=name: keep(name, output))
-        for name, module in model.named_modules()
-        if name and only in (None, name)
-    ]
-    try:
-        with torch.inference_mode(), evaluation_mode(model):
-            model(pixels.to(device_of(model)))
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with contextlib.ExitStack() as hooks, torch.inference_mode(), evaluation_mode(model):
+        for name, module in model.named_modules():
+            hooks.enter_context(module.register_forward_hook(functools.partial(keep, name)))
+        model(pixels.to(device_of(model)))
     return found

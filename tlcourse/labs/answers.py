@@ -1,95 +1,151 @@
-"""Kinds of answers that several labs ask for: a choice, a number, a text."""
+"""Tools for the checks: say what is wrong with an answer, compare it with the values of known mistakes."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from tlcourse.labs.lab import Wrong
 
 
-def choice(right: str, why: Mapping[str, str]) -> Callable[[Any], str]:
-    """A check of one letter.
+def wrong_if(condition: Any, message: str) -> None:
+    """Raise `Wrong` with a message if a condition is true."""
+    if condition:
+        raise Wrong(message)
 
-    Args:
-        right: the right letter.
-        why: for every letter what is to be said to whoever chose it.
-    """
+
+def wrong_any(items: Iterable[Any], message: str) -> None:
+    """Raise `Wrong` if there are any items; `{}` in the message stands for the first of them."""
+    for item in items:
+        raise Wrong(message.format(item))
+
+
+@contextlib.contextmanager
+def about(what: Any) -> Iterator[None]:
+    """Put what they are about before the messages of the checks inside."""
+    try:
+        yield
+    except Wrong as wrong:
+        raise Wrong(f"{what}: {wrong}") from None
+
+
+def expect(answer: Any, kind: Any, text: str) -> None:
+    """Raise `Wrong` with a text and the type of the answer, unless it is of a kind that `isinstance` knows."""
+    wrong_if(not isinstance(answer, kind), f"{text}, found {type(answer).__name__}")
+
+
+def expect_len(answer: Any, length: int, text: str) -> None:
+    """Raise `Wrong` unless the answer is a list, tuple or array of a length."""
+    expect(answer, list | tuple | np.ndarray, text)
+    wrong_if(len(answer) != length, f"{text}, found {len(answer)}")
+
+
+def expect_keys(answer: Any, keys: Iterable[Any], text: str = "it should return a dictionary") -> None:
+    """Raise `Wrong` unless the answer is a dictionary with certain keys; there may be more."""
+    expect(answer, Mapping, text)
+    wrong_any((key for key in keys if key not in answer), "'{}' is missing")
+
+
+def expect_names(answer: Any, example: str) -> None:
+    """Raise `Wrong` unless the answer is a collection of strings."""
+    names = isinstance(answer, list | tuple | set) and all(isinstance(name, str) for name in answer)
+    wrong_if(not names, f"expected a list of names such as '{example}', found {type(answer).__name__}")
+
+
+def expect_scores(table: Any, *columns: str) -> None:
+    """Raise `Wrong` unless the answer is a data frame with certain columns, the last one for accuracies from 0 to 1."""
+    expect(table, pd.DataFrame, "expected a DataFrame")
+    wrong_any((name for name in columns if name not in table.columns), "the column '{}' is missing")
+    scores = table[columns[-1]].infer_objects()
+    numeric = pd.api.types.is_numeric_dtype(scores) and scores.notna().all()
+    wrong_if(not numeric, f"the column '{columns[-1]}' should hold one number in each row")
+    wrong_if((scores > 1).any(), "some accuracies are above 1: give fractions, not per cent")
+
+
+def expect_runs(table: Any, column: str, groups: Iterable[Any], seeds: int, what: str) -> None:
+    """Raise `Wrong` unless the answer is a data frame (`column`, seed, accuracy), every group with the same seeds."""
+    expect_scores(table, column, "seed", "accuracy")
+    found = {group: sorted(table.loc[table[column] == group, "seed"]) for group in groups}
+    wrong_any((group for group, own in found.items() if not own), f"no row has {{!r}} in the column '{column}'")
+    wrong_if(table.duplicated([column, "seed"]).any(), f"a seed appears twice for one {what}")
+    few, different = min(len(own) for own in found.values()) < seeds, len(set(map(tuple, found.values()))) > 1
+    wrong_if(few, f"one {what} has fewer than {seeds} seeds, so its spread is not known")
+    wrong_if(different, f"one {what} has different seeds from another; only equal seeds make a fair comparison")
+
+
+def as_number(answer: Any, what: str) -> float:
+    """The answer, a Python, NumPy or one-element torch number, as a float; raises `Wrong` if it is not finite."""
+    kind = type(answer).__name__
+    wrong_if(isinstance(answer, bool) or not hasattr(answer, "__float__"), f"{what} should be a number, found {kind}")
+    try:
+        value = float(answer)
+    except (TypeError, ValueError) as error:
+        raise Wrong(f"{what} should be one number, found {kind} with several") from error
+    wrong_if(not math.isfinite(value), f"{what} is {value}; look for a division by zero or a loss that diverged")
+    return value
+
+
+def is_close(found: Any, expected: Any, tolerance: float = 1e-6) -> bool:
+    """True if two numbers or arrays have the same shape and nowhere differ by more than the tolerance."""
+    a, b = np.asarray(found, dtype=float), np.asarray(expected, dtype=float)
+    return a.shape == b.shape and np.allclose(a, b, rtol=0, atol=tolerance)
+
+
+def reject(found: Any, mistakes: Mapping[str, Any], tolerance: float = 1e-6) -> None:
+    """Raise `Wrong` if a known mistake leads to the number or array found; `mistakes` maps messages to such values."""
+    wrong_any((message for message, value in mistakes.items() if is_close(found, value, tolerance)), "{}")
+
+
+def match(found: Any, right: Any, mistakes: Mapping[str, Any], otherwise: str, tolerance: float = 1e-6) -> None:
+    """Raise `Wrong` unless a number or array is right: with a known mistake's message, as `reject`, or `otherwise`."""
+    if not is_close(found, right, tolerance):
+        reject(found, mistakes, tolerance)
+        raise Wrong(otherwise)
+
+
+def compare(answer: Any, right: float, what: str, mistakes: Mapping[str, float], tolerance: float = 1e-6) -> float:
+    """The answer as a number; raises `Wrong`, as `match` does, unless it is the right one. `what` is its name."""
+    value = as_number(answer, what)
+    match(value, right, mistakes, f"{what} is too {'large' if value > right else 'small'}: found {value:g}", tolerance)
+    return value
+
+
+def choice(right: str, **why: str) -> Callable[[Any], str]:
+    """A check of a multiple choice: the right letter, and for every letter why it is right or wrong."""
+    letters = f"expected one of the letters {', '.join(why)}"
 
     def check(answer: Any) -> str:
-        letters = ", ".join(why)
-        if not isinstance(answer, str):
-            raise Wrong(f"expected one of the letters {letters} in quotation marks, found {type(answer).__name__}")
+        expect(answer, str, f"{letters} in quotation marks")
         letter = answer.strip().upper()
-        if letter not in why:
-            raise Wrong(f"expected one of the letters {letters}, found {answer!r}")
-        if letter != right:
-            raise Wrong(f"{letter} is not it. {why[letter]}")
+        wrong_if(letter not in why, f"{letters}, found {answer!r}")
+        wrong_if(letter != right, f"{letter} is not it. {why.get(letter)}")
         return f"{letter}. {why[letter]}"
 
     return check
 
 
-def as_number(answer: Any, what: str) -> float:
-    """A number out of a Python, NumPy or one-element torch number.
-
-    Raises:
-        Wrong: if it is none, or not finite.
-    """
-    if isinstance(answer, bool) or not hasattr(answer, "__float__"):
-        raise Wrong(f"{what} should be a number, found {type(answer).__name__}")
-    try:
-        value = float(answer)
-    except (TypeError, ValueError) as error:
-        raise Wrong(f"{what} should be one number, found {type(answer).__name__} with several") from error
-    if not math.isfinite(value):
-        raise Wrong(f"{what} is {value}; look for a division by zero or a loss that diverged")
-    return value
-
-
-def compare(answer: Any, expected: float, what: str, slips: Mapping[float, str], tolerance: float = 1e-6) -> float:
-    """A number that must be `expected`.
+def text(*points: tuple[str, str], least: int = 40) -> Callable[[Any], str]:
+    """A check that a text mentions every point; whether it is right, the learner judges by the rubric.
 
     Args:
-        answer: the learner's.
-        expected: the right value.
-        what: what the number is, for messages.
-        slips: values that a known slip leads to, and what to say then.
-        tolerance: how far off a value may be, absolutely.
-
-    Raises:
-        Wrong: with the slip's own message where one fits.
-    """
-    value = as_number(answer, what)
-    if abs(value - expected) <= tolerance:
-        return value
-    for slip, message in slips.items():
-        if abs(value - slip) <= tolerance:
-            raise Wrong(message)
-    raise Wrong(f"{what} is {'too large' if value > expected else 'too small'}: found {value:g}")
-
-
-def text(points: Sequence[tuple[str, str]], least: int = 40) -> Callable[[Any], str]:
-    """A check of a free text: that it is one, and that it touches every point. Whether it is right, the rubric says.
-
-    Args:
-        points: pairs of a regular expression, and what the text says nothing about if it does not match.
-        least: words.
+        points: pairs of a regular expression, and the topic that is missing if the text does not match it.
+        least: the smallest number of words.
     """
 
     def check(answer: Any) -> str:
-        if not isinstance(answer, str):
-            raise Wrong(f"expected a text in quotation marks, found {type(answer).__name__}")
-        words = re.findall(r"\w+", answer)
-        if len(words) < least:
-            raise Wrong(f"{len(words)} words; write at least {least}, as if you explained it to a fellow student")
-        if len({word.lower() for word in words}) < least / 2:
-            raise Wrong("the same few words again and again; write sentences")
-        for pattern, point in points:
-            if not re.search(pattern, answer, flags=re.IGNORECASE):
-                raise Wrong(f"it says nothing about {point}")
-        return f"{len(words)} words that touch every point. Now grade it yourself with the rubric below"
+        expect(answer, str, "expected a text in quotation marks")
+        words = re.findall(r"\w+", answer.lower())
+        count = len(words)
+        wrong_if(count < least, f"{count} words; write at least {least}, as if you explained it to a fellow student")
+        wrong_if(len(set(words)) < least / 2, "the same few words again and again; write sentences")
+        missing = (point for pattern, point in points if not re.search(pattern, answer, flags=re.IGNORECASE))
+        wrong_any(missing, "it says nothing about {}")
+        return f"{count} words that touch every point. Now grade it yourself with the rubric below"
 
     return check

@@ -29,6 +29,6 @@ def _check(options: argparse.Namespace) -> int:
         check_folder(options.path, options.csv, **limits)
         print(f"written to {options.csv}")
         return 0
-    found = check_notebook(options.path, **limits)
-    print(found)
-    return 1 if found.trouble or not found.outcomes else 0
+    result = check_notebook(options.path, **limits)
+    print(result)
+    return 1 if result.trouble or not result.outcomes else 0

@@ -1,8 +1,7 @@
 """Checking labs from outside: `python -m tlhelpers check NOTEBOOK`, or a folder of submissions into a CSV.
 
-Every notebook runs in a process of its own, with a limit on its time and memory, so that one which hangs, crashes or
-asks for all memory costs only itself. It runs with the rights of whoever starts the check: code of strangers belongs
-into a container or a virtual machine.
+Every notebook runs in a process of its own with limits on time and memory, so one that hangs, crashes or takes all
+memory harms only itself. It runs with the rights of whoever starts the check: check strangers' code in a container.
 """
 
 from __future__ import annotations
@@ -20,113 +19,100 @@ from pathlib import Path
 
 import psutil
 
-from tlcourse.labs.lab import MARKS, REPORT_VARIABLE, summary_of
+from tlcourse.labs.lab import MARKS, REPORT_VARIABLE, Outcome, summary
 from tlhelpers.errors import DataError
 from tlhelpers.progress import tqdm
 
-PAUSE = 0.2  # seconds between two looks at a process
+POLL_SECONDS = 0.2
 
 
 @dataclass
 class Submission:
-    """What became of a notebook.
-
-    Attributes:
-        path: of the notebook.
-        lab: the lab's name; empty if the notebook did not get as far as naming it.
-        outcomes: by exercise, as `Lab` reports them.
-        trouble: why the notebook did not run to its end; empty if it did.
-        seconds: how long it ran.
-    """
+    """The result of checking a notebook."""
 
     path: Path
-    lab: str = ""
-    outcomes: dict[str, dict[str, str]] = field(default_factory=dict)
-    trouble: str = ""
+    lab: str = ""  # its name; empty if the notebook did not get as far as naming it
+    outcomes: dict[str, Outcome] = field(default_factory=dict)  # by exercise
+    trouble: str = ""  # why the notebook did not run to its end; empty if it did
     seconds: float = 0.0
 
     def __str__(self) -> str:
-        lines = [f"{self.path.name}: {summary_of(self.outcomes) if self.outcomes else 'no exercise was checked'}"]
-        lines += [f"  {MARKS[o['state']]} {name}: {o['said'] or 'not started'}" for name, o in self.outcomes.items()]
+        lines = [f"{self.path.name}: {summary(self.outcomes) if self.outcomes else 'no exercise was checked'}"]
+        lines += [f"  {MARKS[outcome.state]} {name}: {outcome.message}" for name, outcome in self.outcomes.items()]
         return "\n".join(lines + ([f"  {self.trouble}"] if self.trouble else []))
 
 
 def check_notebook(path: Path, *, limit_seconds: float = 600, limit_gigabytes: float = 4.0) -> Submission:
-    """Run a lab's notebook from top to bottom, whatever its cells do, and collect what its checks say.
+    """Run a lab's notebook to its end, even if cells fail, and collect the outcomes of its checks.
 
     Args:
         path: of the notebook, which is not changed.
-        limit_seconds: then it is stopped.
-        limit_gigabytes: of memory, all its processes together; beyond it is stopped.
+        limit_seconds: after which it is stopped.
+        limit_gigabytes: of memory for all its processes together; if it uses more, it is stopped.
 
     Raises:
         DataError: if there is no such file.
     """
     if not path.is_file():
         raise DataError(f"there is no notebook at {path}")
+    result = Submission(path)
     with tempfile.TemporaryDirectory() as folder:
         report, log = Path(folder) / "report.json", Path(folder) / "log.txt"
         environment = {**os.environ, REPORT_VARIABLE: str(report), "TQDM_DISABLE": "1", "MPLBACKEND": "agg"}
-        command = [sys.executable, "-m", "tlcourse.labs.run_notebook", str(path.resolve())]
+        environment["JUPYTER_PREFER_ENV_PATH"] = "1"  # this environment's kernel, not one of the same name elsewhere
+        command = [sys.executable, "-m", "tlcourse.labs.submissions", str(path.resolve())]
         start = time.perf_counter()
         with log.open("w", encoding="utf8") as sink:
-            process = subprocess.Popen(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, cwd=path.resolve().parent
-            )
-            trouble = _watched(process, start, limit_seconds, limit_gigabytes)
-        if not trouble and process.returncode != 0:
+            streams = {"stdin": subprocess.DEVNULL, "stdout": sink, "stderr": sink}
+            process = psutil.Popen(command, env=environment, cwd=path.resolve().parent, **streams)
+            result.trouble = _stop_beyond_limits(process, limit_seconds, limit_gigabytes)
+        result.seconds = round(time.perf_counter() - start, 1)
+        if not result.trouble and process.returncode != 0:
             last = log.read_text(encoding="utf8", errors="replace").strip().splitlines()[-1:]
-            trouble = f"it ended early: {last[0] if last else f'exit code {process.returncode}'}"
-        found = json.loads(report.read_text(encoding="utf8")) if report.exists() else {}
-    seconds = round(time.perf_counter() - start, 1)
-    return Submission(path, found.get("lab", ""), found.get("outcomes", {}), trouble, seconds)
+            result.trouble = f"it ended early: {last[0] if last else f'exit code {process.returncode}'}"
+        with contextlib.suppress(OSError, ValueError):  # no check ran, or the notebook was stopped while one reported
+            found = json.loads(report.read_text(encoding="utf8"))
+            result.lab = found["lab"]
+            result.outcomes = {name: Outcome(**outcome) for name, outcome in found["outcomes"].items()}
+    return result
 
 
-def _watched(process: subprocess.Popen[bytes], start: float, seconds: float, gigabytes: float) -> str:
-    """Wait for the end; stop the process and all that it started if it goes beyond a limit, and say why."""
+def _stop_beyond_limits(process: psutil.Popen, seconds: float, gigabytes: float) -> str:
+    """Wait for a process to end, or kill it and its children when it exceeds a limit; returns the reason if so."""
+    start = time.perf_counter()
     while process.poll() is None:
-        family = _family(process.pid)
+        family = [process]
+        with contextlib.suppress(psutil.NoSuchProcess):
+            family += process.children(recursive=True)
+        used = sum(_memory(member) for member in family)
+        reason = ""
         if time.perf_counter() - start > seconds:
-            _stop(family, process)
-            return f"it was stopped after {seconds:g} s; look for a loop that does not end"
-        used = sum(_memory(member) for member in family) / 1e9
-        if used > gigabytes:
-            _stop(family, process)
-            return f"it was stopped when it used {used:.1f} GB of memory; {gigabytes:g} GB are allowed"
-        time.sleep(PAUSE)
+            reason = f"it was stopped after {seconds:g} s; look for a loop that does not end"
+        elif used > gigabytes * 1e9:
+            reason = f"it was stopped when it used {used / 1e9:.1f} GB of memory; {gigabytes:g} GB are allowed"
+        if reason:
+            for member in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    member.kill()
+            process.wait()
+            return reason
+        time.sleep(POLL_SECONDS)
     return ""
 
 
-def _family(pid: int) -> list[psutil.Process]:
-    try:
-        parent = psutil.Process(pid)
-        return [parent, *parent.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
-
-
 def _memory(process: psutil.Process) -> int:
-    try:
+    with contextlib.suppress(psutil.Error):
         return int(process.memory_info().rss)
-    except psutil.Error:
-        return 0
+    return 0
 
 
-def _stop(family: list[psutil.Process], process: subprocess.Popen[bytes]) -> None:
-    for member in family:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            member.kill()
-    process.wait()
-
-
-def check_folder(folder: Path, target: Path, *, limit_seconds: float = 600, limit_gigabytes: float = 4.0) -> None:
+def check_folder(folder: Path, target: Path, **limits: float) -> None:
     """Check every notebook below a folder and write a row for each: exercises as columns, with ✓, ✗ or ○.
 
     Args:
         folder: of submissions, in subfolders if you like.
         target: the CSV, rewritten after every notebook.
-        limit_seconds: for each notebook.
-        limit_gigabytes: for each notebook.
+        limits: of each notebook, as for `check_notebook`.
 
     Raises:
         DataError: if there is no notebook.
@@ -134,25 +120,35 @@ def check_folder(folder: Path, target: Path, *, limit_seconds: float = 600, limi
     paths = sorted(p for p in folder.rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
     if not paths:
         raise DataError(f"there is no notebook (*.ipynb) below {folder}")
-    found = []
+    results = []
     for path in tqdm(paths, desc="submissions", unit="notebook"):
-        found.append(check_notebook(path, limit_seconds=limit_seconds, limit_gigabytes=limit_gigabytes))
-        _write_csv(found, folder, target)
+        results.append(check_notebook(path, **limits))
+        _write_csv(results, folder, target)
 
 
-def _write_csv(found: list[Submission], folder: Path, target: Path) -> None:
-    names = list(dict.fromkeys(name for one in found for name in one.outcomes))
+def _write_csv(results: list[Submission], folder: Path, target: Path) -> None:
+    exercises = list(dict.fromkeys(name for result in results for name in result.outcomes))
     with target.open("w", encoding="utf-8-sig", newline="") as file:  # the signature lets Excel read ✓
         rows = csv.writer(file)
-        rows.writerow(["notebook", "lab", "right", "exercises", "seconds", "trouble", *names])
-        for one in found:
-            states = {name: outcome["state"] for name, outcome in one.outcomes.items()}
-            right = sum(state == "right" for state in states.values())
-            path = one.path.relative_to(folder).as_posix()
-            cells = [MARKS[states[name]] if name in states else "" for name in names]
-            rows.writerow([_harmless(path), one.lab, right, len(states), one.seconds, one.trouble, *cells])
+        rows.writerow(["notebook", "lab", "right", "exercises", "seconds", "trouble", *exercises])
+        for result in results:
+            states = {name: outcome.state for name, outcome in result.outcomes.items()}
+            right = list(states.values()).count("right")
+            path = result.path.relative_to(folder).as_posix()
+            path = f"'{path}" if path[0] in "=+-@" else path  # a spreadsheet would take it for a formula
+            marks = [MARKS[states[name]] if name in states else "" for name in exercises]
+            rows.writerow([path, result.lab, right, len(states), result.seconds, result.trouble, *marks])
 
 
-def _harmless(text: str) -> str:
-    """A spreadsheet takes a cell that begins so for a formula, and file names are the submitters'."""
-    return f"'{text}" if text[:1] in "=+-@" else text
+def _execute(path: Path) -> None:
+    """Execute every cell of a notebook, also those after a failed one; keep nothing."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    book = nbformat.read(path, as_version=4)
+    resources = {"metadata": {"path": str(path.parent)}}
+    NotebookClient(book, timeout=None, kernel_name="python3", resources=resources, allow_errors=True).execute()
+
+
+if __name__ == "__main__":
+    _execute(Path(sys.argv[1]))

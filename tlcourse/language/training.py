@@ -1,9 +1,8 @@
-"""The training methods that the section on language compares: they are those of images."""
+"""Training a sentence classifier by the methods that serve for images, and a bag of words to compare with."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,8 +10,8 @@ from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
-from tlcourse.language.dataset import Sentences
 from tlcourse.language.encoder import SentenceClassifier
+from tlcourse.language.reviews import Sentences
 from tlhelpers.device import current_profile
 from tlhelpers.errors import TrainingError
 from tlhelpers.loop import place, train_epoch
@@ -22,19 +21,12 @@ from tlhelpers.training import seeded
 STEPS, BATCH = 40, 16
 
 
-@dataclass(frozen=True)
-class Method:
-    """What of the encoder trains, and the learning rates (AdamW, one cycle).
+class Method(NamedTuple):
+    """The trainable part of the encoder, and the learning rates (AdamW, one cycle)."""
 
-    Attributes:
-        head: learning rate of the head.
-        encoder: learning rate of what trains of the encoder.
-        last: how many of its last layers train; None: all of it, the table of tokens included.
-    """
-
-    head: float
-    encoder: float
-    last: int | None
+    head: float  # learning rate of the head
+    encoder: float  # learning rate of the encoder
+    last: int | None  # trainable layers, counted from the last; None: the whole encoder, token embeddings included
 
 
 METHODS = {
@@ -44,49 +36,34 @@ METHODS = {
 }
 
 
-def train(
-    model: SentenceClassifier,
-    sentences: Sentences,
-    method: str,
-    *,
-    steps: int = STEPS,
-    batch_size: int = BATCH,
-    seed: int = 0,
-) -> float:
-    """Train a classifier of sentences in place; returns the mean training loss over all steps.
+def train(model: SentenceClassifier, sentences: Sentences, method: str, *, steps: int = STEPS, seed: int = 0) -> float:
+    """Train a sentence classifier in place; returns the mean training loss over all steps, of 16 sentences each.
 
-    Frozen layers stay in evaluation mode, so their dropout is off, and a wholly frozen encoder runs once.
-
-    Args:
-        model: from `load_classifier`.
-        sentences: what it learns from; passed over as often as the steps take.
-        method: a key of `WAYS`.
-        steps: of the optimizer, whatever the number of sentences.
-        batch_size: sentences in a step, at most as many as there are.
-        seed: of order and dropout; the global generators are left as they were.
+    Frozen layers stay in evaluation mode, without dropout. A frozen encoder runs once, and its embeddings are cached.
+    `seed` decides about order and dropout; the global generators are restored.
 
     Raises:
-        TrainingError: if the way is not known.
+        TrainingError: if the method is not known.
     """
     if method not in METHODS:
-        raise TrainingError(f"'{method}' is no way of training; expected one of {', '.join(METHODS)}")
-    how, settings = METHODS[method], current_profile()
-    place(model, settings.device)
+        raise TrainingError(f"'{method}' is not a method; expected one of {', '.join(METHODS)}")
+    options, profile = METHODS[method], current_profile()
+    place(model, profile.device)
     freeze_modules(model.encoder)
-    unfreeze_modules(*([model.encoder] if how.last is None else model.layers[len(model.layers) - how.last :]))
-    whole = how.last != 0
-    inputs = model.tokens(sentences.texts) if whole else model.embed(sentences.texts)
-    network: nn.Module = model if whole else model.head
-    moving = [parameter for parameter in model.encoder.parameters() if parameter.requires_grad]
-    groups: list[dict[str, Any]] = [{"params": list(model.head.parameters()), "lr": how.head}]
-    if moving:
-        groups.append({"params": moving, "lr": how.encoder})
+    unfreeze_modules(*([model.encoder] if options.last is None else model.layers[len(model.layers) - options.last :]))
+    trainable = [parameter for parameter in model.encoder.parameters() if parameter.requires_grad]
+    network: nn.Module = model if trainable else model.head
+    inputs = model.tokens(sentences.texts) if trainable else model.embed(sentences.texts)
+    precision = profile.dtype if trainable else torch.float32
+    groups = [{"params": model.head.parameters(), "lr": options.head}, {"params": trainable, "lr": options.encoder}]
     optimizer = AdamW(groups, weight_decay=1e-2, fused=True)
-    scheduler = OneCycleLR(optimizer, [group["lr"] for group in groups], total_steps=steps)
-    rows = _rows(len(sentences), steps, batch_size, seed)
+    scheduler = OneCycleLR(optimizer, [options.head, options.encoder], total_steps=steps)
+    # Shuffled passes over all sentences, one after the other.
+    rng, size = np.random.default_rng(seed), min(BATCH, len(sentences))
+    order = np.concatenate([rng.permutation(len(sentences)) for _ in range(-(-steps * size // len(sentences)))])
+    rows = torch.from_numpy(order[: steps * size]).split(size)
     batches = [(inputs[some], sentences.labels[some]) for some in rows]
-    with seeded(seed, settings.device):
-        precision = settings.dtype if whole else torch.float32
+    with seeded(seed, profile.device):
         loss, _ = train_epoch(
             network, batches, nn.CrossEntropyLoss(), optimizer, precision=precision, scheduler=scheduler
         )
@@ -94,24 +71,8 @@ def train(
     return loss
 
 
-def _rows(count: int, steps: int, batch_size: int, seed: int) -> list[torch.Tensor]:
-    """The numbers of each step's sentences: shuffled passes over all of them, one after the other."""
-    generator = np.random.default_rng(seed)
-    size = min(batch_size, count)
-    passes = -(-steps * size // count)
-    order = np.concatenate([generator.permutation(count) for _ in range(passes)])
-    return [torch.from_numpy(order[step * size : (step + 1) * size].copy()) for step in range(steps)]
-
-
 def bag_of_words(sentences: Sentences) -> Any:
-    """A classifier that counts words and pairs of words, and knows nothing else: scikit-learn's, fitted.
-
-    Args:
-        sentences: what it learns from.
-
-    Returns:
-        a pipeline with `predict(texts)` and `score(texts, labels)`.
-    """
+    """Logistic regression on tf-idf counts of words and word pairs: a fitted scikit-learn pipeline."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline

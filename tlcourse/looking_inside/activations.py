@@ -1,12 +1,12 @@
-"""Looking into a network: what its layers make of images, and which images make a channel answer.
+"""Looking into a network: the outputs of its layers, and the images that excite a channel.
 
-A *layer* is named as torchvision's `create_feature_extractor` names it ("layer1", "layer4.0.conv1"). Where none is
-named, the end of every block of the backbone is taken, under the block's name.
+A layer is named as by torchvision's `create_feature_extractor` ("layer1", "layer4.0.conv1"). By default the end of
+every block of the backbone is taken, under the block's name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import nn
@@ -15,7 +15,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from tlhelpers.device import current_profile
 from tlhelpers.errors import ModelError
-from tlhelpers.loop import autocast, on_device, place
+from tlhelpers.loop import autocast, place, to_device
 from tlhelpers.models.cards import get_card
 from tlhelpers.models.families import family_of
 from tlhelpers.models.modes import evaluation_mode, preserve_modes
@@ -25,39 +25,30 @@ BATCH = 64  # images that go through the network at a time
 
 
 def activations(model: nn.Module, images: torch.Tensor, layers: Layers = None) -> dict[str, torch.Tensor]:
-    """What layers make of images, whole: for a few images, since it takes much memory.
+    """The outputs of layers; for a few images, since they take much memory.
 
     Args:
-        model: a network in any mode; it is looked at in evaluation mode, on the profile's device and in its precision.
+        model: a network in any mode; evaluation mode, the profile's device and its precision are used.
         images: (images, 3, height, width), normalised.
-        layers: their names, or {name: what to call it here}; None: the end of every block. Where an activation that
-            works in place follows, a layer's output is what that has made of it: the stem of a ResNet is seen
-            after its ReLU.
+        layers: their names, or {name: name in the result}; None: the end of every block. An output that a following
+            layer overwrites in place is returned as overwritten: the stem of a ResNet after its ReLU.
 
     Returns:
-        for each layer its output, (images, channels, height, width), float32 on the CPU.
+        for each layer (images, channels, height, width), float32 on the CPU.
 
     Raises:
         ModelError: if there is no such layer.
     """
-    found = list(_outputs(model, images, layers))
-    return {name: torch.cat([outputs[name].cpu() for outputs in found]) for name in found[0]}
+    return _collect(model, images, layers, lambda maps: maps)
 
 
 def pooled_features(model: nn.Module, images: torch.Tensor, layers: Layers = None) -> dict[str, torch.Tensor]:
-    """The mean of every channel over all positions, in each layer: one pass over the images.
-
-    Args and errors: as for `activations`.
-
-    Returns:
-        for each layer (images, channels), float32 on the CPU.
-    """
-    found = list(_outputs(model, images, layers, pool=_mean))
-    return {name: torch.cat([outputs[name].cpu() for outputs in found]) for name in found[0]}
+    """The mean of every channel over all positions, (images, channels) for each layer; otherwise as `activations`."""
+    return _collect(model, images, layers, lambda maps: maps.flatten(2).mean(2) if maps.ndim > 2 else maps)
 
 
 def channel_peaks(model: nn.Module, images: torch.Tensor, layer: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """How strongly each channel of a layer answers to each image, and where.
+    """The largest value of each channel of a layer in each image, and its position.
 
     Args:
         model: as for `activations`.
@@ -65,88 +56,74 @@ def channel_peaks(model: nn.Module, images: torch.Tensor, layer: str) -> tuple[t
         layer: its name, or that of a block of the backbone.
 
     Returns:
-        the largest value over all positions, (images, channels), and its place in the image as
-        (row, column) between 0 and 1, (images, channels, 2).
+        the values, (images, channels), and their (row, column) in the image, between 0 and 1, (images, channels, 2).
 
     Raises:
         ModelError: if there is no such layer, or its output has no positions.
     """
-    values, places = [], []
-    for outputs in _outputs(model, images, _one(model, layer)):
-        (maps,) = outputs.values()
+
+    def peaks(maps: torch.Tensor) -> torch.Tensor:
         if maps.ndim != 4:
             raise ModelError(f"the output of '{layer}' has the shape {tuple(maps.shape)}, so it has no positions")
         height, width = maps.shape[2:]
-        best, at = maps.flatten(2).max(dim=2)
-        values.append(best.cpu())
-        row, column = at // width, at % width
-        places.append(torch.stack([(row + 0.5) / height, (column + 0.5) / width], dim=2).cpu())
-    return torch.cat(values), torch.cat(places)
+        values, at = maps.flatten(2).max(dim=2)
+        return torch.stack([values, (at // width + 0.5) / height, (at % width + 0.5) / width], dim=2)
+
+    (found,) = _collect(model, images, _one(model, layer), peaks).values()
+    return found[..., 0], found[..., 1:]
 
 
 def exciting_images(
     model: nn.Module, layer: str, channels: Sequence[int], *, steps: int = 60, lr: float = 0.008, seed: int = 0
 ) -> torch.Tensor:
-    """Images made so that a channel answers strongly: gradient ascent on the pixels, from noise.
+    """Images that excite a channel, made from noise by gradient ascent on the pixels.
 
-    The image is held as its Fourier coefficients, the finer the smaller, and shifted a little before each step;
-    without these two the result is mostly high-frequency noise (Olah, Mordvintsev and Schubert, 2017, "Feature
+    The image is optimised as Fourier coefficients, damped by frequency, and shifted a little before each step;
+    without both the result is mostly high-frequency noise (Olah, Mordvintsev and Schubert, 2017, "Feature
     Visualization", https://doi.org/10.23915/distill.00007).
 
     Args:
-        model: a network with a card, which gives the size in pixels and the normalisation; it is not changed.
+        model: a network with a card, which gives size and normalisation; it is not changed.
         layer: its name, or that of a block of the backbone.
         channels: an image is made for each.
         steps: of Adam.
-        lr: its learning rate.
+        lr: learning rate of Adam.
         seed: of the noise and the shifts.
 
     Returns:
-        (len(channels), 3, size, size), between 0 and 1, to be shown.
+        (len(channels), 3, size, size), between 0 and 1.
 
     Raises:
         ModelError: if there is no such layer.
     """
-    look, device = get_card(model).preprocessing, current_profile().device
+    preprocessing, device = get_card(model).preprocessing, current_profile().device
+    size = preprocessing.size
     place(model, device)
     network = _extractor(model, _one(model, layer))
     generator = torch.Generator().manual_seed(seed)
-    mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (look.mean, look.std))
-    rows, columns = torch.fft.fftfreq(look.size).abs(), torch.fft.rfftfreq(look.size)
-    damping = 1 / torch.hypot(rows[:, None], columns[None, :]).clamp(min=1 / look.size).to(device)
+    mean, std = (torch.tensor(v, device=device).view(3, 1, 1) for v in (preprocessing.mean, preprocessing.std))
+    frequencies = torch.hypot(torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None, :])
+    damping = 1 / frequencies.clamp(min=1 / size).to(device)
     noise = torch.randn(len(channels), 3, *damping.shape, 2, generator=generator) * 0.01
     waves = noise.to(device).requires_grad_()
     optimizer = torch.optim.Adam([waves], lr=lr)
+
+    def pixels() -> torch.Tensor:
+        return torch.fft.irfft2(torch.view_as_complex(waves) * damping, s=(size, size), norm="ortho").sigmoid()
+
     with evaluation_mode(model), evaluation_mode(network):
-        for step in range(steps + 1):
-            spectrum = torch.view_as_complex(waves) * damping
-            pixels = torch.fft.irfft2(spectrum, s=(look.size, look.size), norm="ortho").sigmoid()
-            if step == steps:
-                break
+        for _ in range(steps):
             shift = torch.randint(-4, 5, (2,), generator=generator).tolist()
-            (maps,) = network(((pixels - mean) / std).roll(shift, dims=(2, 3))).values()
+            (maps,) = network(((pixels() - mean) / std).roll(shift, dims=(2, 3))).values()
             answer = maps.flatten(2).mean(2)[range(len(channels)), list(channels)]
-            (gradient,) = torch.autograd.grad(-answer.sum(), waves)  # the network's own .grad is left alone
-            waves.grad = gradient
+            (waves.grad,) = torch.autograd.grad(-answer.sum(), waves)  # leaves the network's own .grad alone
             optimizer.step()
-    return pixels.detach().cpu()
+    return pixels().detach().cpu()
 
 
-def _outputs(
-    model: nn.Module, images: torch.Tensor, layers: Layers, pool: Callable[[torch.Tensor], torch.Tensor] | None = None
-) -> Iterator[dict[str, torch.Tensor]]:
-    """What layers give, batch by batch, on the profile's device."""
-    device = current_profile().device
-    place(model, device)
-    network = _extractor(model, layers)
-    with evaluation_mode(network), torch.no_grad(), autocast(device, current_profile().dtype):
-        for batch in images.split(BATCH):
-            outputs = network(on_device(batch, device))
-            yield {name: (maps.float() if pool is None else pool(maps.float())) for name, maps in outputs.items()}
-
-
-def _mean(maps: torch.Tensor) -> torch.Tensor:
-    return maps.flatten(2).mean(2) if maps.ndim > 2 else maps
+def block_ends(model: nn.Module) -> dict[str, str]:
+    """{last layer of a block: name of the block} for every block of the backbone, first block first."""
+    return {paths[-1]: block for block, paths in family_of(model).blocks(model).items()}
 
 
 def _one(model: nn.Module, layer: str) -> dict[str, str]:
@@ -154,15 +131,23 @@ def _one(model: nn.Module, layer: str) -> dict[str, str]:
     return {name: block for name, block in block_ends(model).items() if block == layer} or {layer: layer}
 
 
-def block_ends(model: nn.Module) -> dict[str, str]:
-    """{the last layer of a block: the block's name} for every block of the backbone, first block first."""
-    return {paths[-1]: block for block, paths in family_of(model).blocks(model).items()}
+def _collect(
+    model: nn.Module, images: torch.Tensor, layers: Layers, reduce: Callable[[torch.Tensor], torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """What `reduce` makes of the outputs of layers, computed batch by batch."""
+    device = current_profile().device
+    place(model, device)
+    network = _extractor(model, layers)
+    with evaluation_mode(network), torch.no_grad(), autocast(device, current_profile().dtype):
+        outputs = (network(to_device(batch, device)) for batch in images.split(BATCH))
+        found = [{name: reduce(maps.float()).cpu() for name, maps in output.items()} for output in outputs]
+    return {name: torch.cat([part[name] for part in found]) for name in found[0]}
 
 
 def _extractor(model: nn.Module, layers: Layers) -> nn.Module:
     """The part of a network that these layers need; it shares the network's own layers."""
-    wanted = block_ends(model) if layers is None else layers
-    nodes = dict(wanted) if isinstance(wanted, Mapping) else {name: name for name in wanted}
+    layers = block_ends(model) if layers is None else layers
+    nodes = dict(layers) if isinstance(layers, Mapping) else {name: name for name in layers}
     leaves = [type(module) for module in model.modules() if type(module).__module__.startswith("timm.layers")]
     try:
         with preserve_modes(model):
@@ -173,8 +158,7 @@ def _extractor(model: nn.Module, layers: Layers) -> nn.Module:
             "layer by layer; a forward hook on a module can"
         ) from error
     except ValueError as error:
-        known = ", ".join(block_ends(model).values())
-        names = ", ".join(f"'{name}'" for name in nodes)
+        known, names = ", ".join(block_ends(model).values()), ", ".join(f"'{name}'" for name in nodes)
         raise ModelError(
             f"this {type(model).__name__} has no layer {names}. Its blocks are {known}; "
             "torchvision.models.feature_extraction.get_graph_node_names(model) lists all layers"

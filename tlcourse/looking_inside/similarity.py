@@ -1,4 +1,4 @@
-"""What is in features, in numbers: a linear probe, the similarity of two layers, how oriented filters are."""
+"""Features in numbers: linear probes, similarity of two layers, orientation of filters, classes of channels."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ Features = torch.Tensor | np.ndarray[Any, Any]
 def linear_probe(
     train: Features, train_labels: Features, test: Features, test_labels: Features, *, c: float = 0.1
 ) -> float:
-    """How well a linear classifier on fixed features does: its accuracy on the test set.
+    """Test accuracy of a linear classifier on fixed features.
 
-    Features are standardised by the mean and standard deviation of the training set, then scikit-learn's
-    logistic regression is fitted (Alain and Bengio, 2016, "Understanding intermediate layers using linear
-    classifier probes").
+    Features are standardised by the training set; then scikit-learn's logistic regression is fitted (Alain and
+    Bengio, 2016, "Understanding intermediate layers using linear classifier probes").
 
     Args:
         train: (images, features).
@@ -35,48 +34,41 @@ def linear_probe(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    x, y, x_test, y_test = (_array(part) for part in (train, train_labels, test, test_labels))
-    if len(x) != len(y) or len(x_test) != len(y_test) or x.shape[1:] != x_test.shape[1:] or x.ndim != 2:
-        raise DataError(
-            "a probe needs features (images, features) and as many labels, with as many features in both parts; got "
-            f"{x.shape} with {len(y)} labels and {x_test.shape} with {len(y_test)} labels"
-        )
-    if not (np.isfinite(x).all() and np.isfinite(x_test).all()):
-        raise DataError("a probe needs finite features; some are not: look at the network's weights and its input")
+    x, y, x_test, y_test = (_array(given) for given in (train, train_labels, test, test_labels))
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=1000))
-    return float(probe.fit(x, y).score(x_test, y_test))
+    try:
+        return float(probe.fit(x, y).score(x_test, y_test))
+    except ValueError as error:  # scikit-learn has looked at shapes and for NaN
+        raise DataError(f"a linear probe cannot be fitted and tested on these features: {error}") from error
 
 
 def linear_cka(a: Features, b: Features, *, debiased: bool = True) -> float:
-    """How alike two sets of features of the same images are: linear centred kernel alignment.
+    """Similarity of two sets of features of the same images: linear centred kernel alignment.
 
-    1: the same up to rotation, scale and shift. It asks which images are near to which, so the two may have
-    different numbers of features (Kornblith et al., 2019, "Similarity of Neural Network Representations Revisited").
-    With few images and many features even unrelated features seem alike; `debiased` takes the estimator of Song et
-    al. (2012), for which unrelated features score about 0, a little below it half of the time.
+    1 means the same up to rotation, scale and shift; the numbers of features may differ (Kornblith et al., 2019,
+    "Similarity of Neural Network Representations Revisited"). With few images and many features even unrelated
+    features seem similar. The debiased estimator of Song et al. (2012) is about 0 for unrelated features.
 
     Args:
         a: (images, features).
         b: (the same images, other features).
-        debiased: False is the formula of Kornblith et al. as it stands in their paper, between 0 and 1.
+        debiased: False is the formula of Kornblith et al., between 0 and 1.
 
     Raises:
         DataError: if the numbers of images differ, there are fewer than 4, or all features are constant.
     """
-    kernels = [_kernel(part) for part in (a, b)]
-    if len(kernels[0]) != len(kernels[1]) or len(kernels[0]) < 4:
-        raise DataError(
-            f"linear_cka needs the same images twice, 4 or more; got {len(kernels[0])} and {len(kernels[1])}"
-        )
-    hsic = _unbiased_hsic if debiased else _hsic
-    norms = [hsic(kernel, kernel) for kernel in kernels]
+    if len(a) != len(b) or len(a) < 4:
+        raise DataError(f"linear_cka needs the same images twice, 4 or more; got {len(a)} and {len(b)}")
+    k, m = _kernel(a), _kernel(b)
+    hsic = _unbiased_hsic if debiased else np.vdot
+    norms = hsic(k, k), hsic(m, m)
     if min(norms) <= 1e-12:
         raise DataError("linear_cka needs features that differ between images; in one of the two all are constant")
-    return float(hsic(*kernels) / np.sqrt(norms[0] * norms[1]))
+    return float(hsic(k, m) / np.sqrt(norms[0] * norms[1]))
 
 
 def _kernel(features: Features) -> np.ndarray[Any, Any]:
-    """Inner products of the centred features, (images, images), brought to a mean square of 1."""
+    """Inner products of the centred features, (images, images), scaled to a mean square of 1."""
     flat = _array(features).astype(np.float64).reshape(len(features), -1)
     largest = np.abs(flat).max(initial=0)
     flat = flat - flat.mean(axis=0)
@@ -84,10 +76,6 @@ def _kernel(features: Features) -> np.ndarray[Any, Any]:
     size = np.sqrt(np.mean(products**2))
     # Rounding leaves a trace of features that are constant but not zero.
     return products / size if size > 1e-12 * largest**2 * flat.shape[1] else np.zeros_like(products)
-
-
-def _hsic(k: np.ndarray[Any, Any], m: np.ndarray[Any, Any]) -> float:
-    return float(np.sum(k * m))
 
 
 def _unbiased_hsic(k: np.ndarray[Any, Any], m: np.ndarray[Any, Any]) -> float:
@@ -102,8 +90,7 @@ def _unbiased_hsic(k: np.ndarray[Any, Any], m: np.ndarray[Any, Any]) -> float:
 def orientation_selectivity(filters: Features) -> np.ndarray[Any, Any]:
     """How much each filter prefers one orientation: 0 for a blob or a ring, 1 for a perfect grating.
 
-    The filter's Fourier energy is added up as vectors of twice its direction, so that opposite directions are one
-    (the measure of Ringach et al., 2002, for cells of the visual cortex: 1 - circular variance).
+    This is 1 - circular variance of the Fourier energy over orientations (Ringach et al., 2002).
 
     Args:
         filters: (filters, channels, height, width), as `conv1.weight`; colours are added up.
@@ -114,17 +101,15 @@ def orientation_selectivity(filters: Features) -> np.ndarray[Any, Any]:
     weights = _array(filters).astype(np.float64)
     weights = weights - weights.mean(axis=(2, 3), keepdims=True)  # a constant has no orientation
     energy = (np.abs(np.fft.fft2(weights, s=(32, 32))) ** 2).sum(axis=1)
-    frequencies = np.fft.fftfreq(32)
-    down, across = np.meshgrid(frequencies, frequencies, indexing="ij")
-    # Corners of the square hold frequencies for diagonals only; within the circle all directions count alike.
-    energy = np.where(np.hypot(down, across) < 0.5, energy, 0)
-    turned = np.exp(2j * np.arctan2(down, across))
+    frequency = np.fft.fftfreq(32)[None, :] + 1j * np.fft.fftfreq(32)[:, None]
+    energy = np.where(np.abs(frequency) < 0.5, energy, 0)  # the square's corners would favour diagonals
+    doubled = np.exp(2j * np.angle(frequency))  # opposite directions are one orientation
     total = energy.sum(axis=(1, 2))
-    return np.asarray(np.abs((energy * turned).sum(axis=(1, 2))) / np.maximum(total, np.finfo(float).tiny))
+    return np.asarray(np.abs((energy * doubled).sum(axis=(1, 2))) / np.maximum(total, np.finfo(float).tiny))
 
 
 def class_agreement(values: Features, labels: Features, *, top: int = 10) -> np.ndarray[Any, Any]:
-    """For each channel: of the `top` images that it answers to most, the share that has their commonest class.
+    """For each channel, the fraction of its `top` strongest images that belong to their most frequent class.
 
     Args:
         values: (images, channels), as from `channel_peaks`.
@@ -132,7 +117,7 @@ def class_agreement(values: Features, labels: Features, *, top: int = 10) -> np.
         top: images for each channel.
 
     Returns:
-        (channels,), between 1 / top and 1; NaN for a channel that answers alike to all images.
+        (channels,), between 1 / top and 1; NaN for a channel with the same value for all images.
     """
     scores, classes = _array(values), _array(labels)
     best = np.argsort(-scores, axis=0, kind="stable")[:top]

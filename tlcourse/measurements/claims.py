@@ -1,40 +1,34 @@
-"""The table of claims: every checkable sentence of the chapter, the cell that tests it, what was measured, the verdict.
+"""The table of claims: what the chapter says, the cell that tests it, what was measured, and the verdict.
 
-A cell that tests a claim carries the tag `claim-<name>`. Its printed output is what the table quotes, unless the claim
-has a gain that is computed from a results file.
+A cell that tests a claim has the tag `claim-<name>`. The table quotes the gain of a claim from a results file, or else
+what the cell printed when its notebook was last executed.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from tlcourse.measurements import results
 from tlcourse.measurements.comparison import margin_of_error
-from tlcourse.measurements.results import load_results
 from tlhelpers.errors import DataError
 
 NOT_SO = "Not so here: "  # what a sentence begins with that does not hold
-
-VERDICTS = ("holds", "holds when", "not shown", "does not hold")
+CLAIM_OUTPUTS = "claim_outputs.json"
 
 
 def report_finding(sentence: str, *facts: object) -> None:
-    """Print a sentence if all that it rests on is so, and else that it is not so here.
+    """Print a sentence if all facts (comparisons that it rests on) are true, and otherwise that it is not so here.
 
-    What a notebook says was measured with the data and weights that come with the course; there the stored output tells
-    if it is no longer so. With other data, other weights or another device a sentence may turn out wrong, which is a
-    finding and no reason to stop.
-
-    Args:
-        sentence: what the prose goes on from.
-        facts: comparisons, each true or false; one at least.
+    With other data, weights or devices than the course's own a sentence may turn out wrong, and the notebook goes on.
 
     Raises:
-        ValueError: if there is nothing that it rests on.
+        ValueError: if there are no facts.
     """
     if not facts:
         raise ValueError("a sentence needs something that it rests on")
@@ -43,106 +37,77 @@ def report_finding(sentence: str, *facts: object) -> None:
 
 @dataclass(frozen=True)
 class Gain:
-    """One way against another, compared seed by seed.
+    """The gain of one method over another, seed by seed, from a results file."""
 
-    Attributes:
-        results: name of the results file.
-        column: what was measured, as fractions.
-        better: values of columns that pick the runs of the way that is said to be better.
-        than: the same for the other way.
-        where: the same for both.
-    """
-
-    results: str
-    column: str
-    better: Mapping[str, Any]
-    than: Mapping[str, Any]
-    where: Mapping[str, Any]
+    file: str  # name of the results file
+    better: str
+    than: str
+    where: Mapping[str, Any] = field(default_factory=dict)  # columns, and the values that they must have
+    by: str = "method"  # the column that holds `better` and `than`
+    column: str = "test"  # what was measured, as fractions
 
     def differences(self) -> pd.Series[float]:
-        """In points, one for each seed.
-
-        Raises:
-            DataError: if the results file has no such pair of runs.
-        """
-        runs = load_results(self.results).runs
-        for name, value in self.where.items():
-            runs = runs[runs[name] == value]
-        sides = []
-        for method in (self.better, self.than):
-            side = runs
-            for name, value in method.items():
-                side = side[side[name] == value]
-            if side.empty or side["seed"].duplicated().any():
-                raise DataError(
-                    f"{self.results}: {len(side)} runs with {dict(method)}, {dict(self.where)}; expected one a seed"
-                )
-            sides.append(100 * side.set_index("seed")[self.column])
-        return (sides[0] - sides[1]).dropna()
+        """`better` minus `than` in percentage points, one for each seed."""
+        runs = results.load_results(self.file).where(**self.where)
+        wide = 100 * runs.pivot(index="seed", columns=self.by, values=self.column)  # refuses a seed that occurs twice
+        return (wide[self.better] - wide[self.than]).dropna()
 
     def verdict(self) -> str:
         """What Student's t interval (95 %) for the mean says: "holds", "not shown" or "does not hold"."""
-        found = self.differences()
-        margin = margin_of_error(found, 0.95)
-        if abs(found.mean()) <= margin:
+        differences = self.differences()
+        if abs(differences.mean()) <= margin_of_error(differences, 0.95):
             return "not shown"
-        return "holds" if found.mean() > 0 else "does not hold"
+        return "holds" if differences.mean() > 0 else "does not hold"
 
     def __str__(self) -> str:
-        found = self.differences()
-        return f"{found.mean():+.1f} ± {found.std():.1f} points, {len(found)} seeds"
+        differences = self.differences()
+        return f"{differences.mean():+.1f} ± {differences.std():.1f} points, {len(differences)} seeds"
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence that can be checked.
+    """A sentence that can be checked."""
 
-    Attributes:
-        name: the tag of the cell that tests it, without "claim-".
-        sentence: as textbooks say it.
-        verdict: one of `VERDICTS`.
-        because: what the verdict depends on, or what is true instead; may be empty where it simply holds.
-        gain: the measured effect, where it is one way against another in a results file.
-    """
-
-    name: str
-    sentence: str
-    verdict: str
-    because: str = ""
+    name: str  # the tag of the cell that tests it, without "claim-"
+    sentence: str  # as textbooks say it
+    conclusion: str  # the verdict, and after a colon what it depends on or what is true instead
     gain: Gain | None = None
 
+    @property
+    def verdict(self) -> str:
+        """One of "holds", "holds when", "not shown", "does not hold"."""
+        return self.conclusion.partition(":")[0]
 
-def table_of_claims(claims: tuple[Claim, ...], folder: Path) -> pd.DataFrame:
-    """A row for each claim: columns claim, cell, measured, verdict.
 
-    Args:
-        claims: in the order of the table.
-        folder: holds the notebooks.
+def table_of_claims(claims: tuple[Claim, ...]) -> pd.DataFrame:
+    """A row for each claim: columns claim, tested in, measured, verdict.
 
     Raises:
-        DataError: if no notebook has a cell that tests a claim.
+        DataError: if no cell tests a claim.
     """
-    cells = tagged_cells(folder)
+    outputs = json.loads((results.FOLDER / CLAIM_OUTPUTS).read_text(encoding="utf8"))
     rows = []
     for claim in claims:
-        if claim.name not in cells:
-            raise DataError(f"no cell in {folder} has the tag 'claim-{claim.name}'; is the notebook executed?")
-        notebook, printed = cells[claim.name]
-        effect = str(claim.gain) if claim.gain else printed
-        verdict = f"{claim.verdict}: {claim.because}" if claim.because else claim.verdict
-        rows.append((claim.sentence, notebook, effect, verdict))
+        if claim.name not in outputs:
+            raise DataError(f"no cell has the tag 'claim-{claim.name}'; execute its notebook: tools/notebooks.py sync")
+        notebook, printed = outputs[claim.name]
+        rows.append((claim.sentence, notebook, str(claim.gain or printed), claim.conclusion))
     return pd.DataFrame(rows, columns=["claim", "tested in", "measured", "verdict"])
 
 
-def tagged_cells(folder: Path) -> dict[str, tuple[str, str]]:
-    """For each claim's name the notebook whose cell tests it, and what that cell printed when it was last executed."""
-    import nbformat
+def write_claim_outputs(folder: Path) -> None:
+    """Store what the tagged cells of a folder's notebooks printed, for `table_of_claims`."""
+    text = json.dumps(claim_outputs(folder), indent=1, sort_keys=True)
+    (results.FOLDER / CLAIM_OUTPUTS).write_text(text + "\n", encoding="utf8", newline="\n")
 
+
+def claim_outputs(folder: Path) -> dict[str, list[str]]:
+    """For each claim the notebook whose cell tests it, and what the cell printed when it was last executed."""
     found = {}
     for path in sorted(folder.glob("*.ipynb")):
-        for cell in nbformat.read(path, as_version=4).cells:
-            for tag in cell.metadata.get("tags", []):
+        for cell in json.loads(path.read_text(encoding="utf8"))["cells"]:
+            for tag in cell["metadata"].get("tags", []):
                 if tag.startswith("claim-"):
-                    printed = "".join(o.get("text", "") for o in cell.outputs if o.get("name") == "stdout")
-                    found[tag.removeprefix("claim-")] = (path.stem, " ".join(printed.split()))
+                    printed = "".join("".join(o["text"]) for o in cell.get("outputs", ()) if o.get("name") == "stdout")
+                    found[tag.removeprefix("claim-")] = [path.stem, " ".join(printed.split())]
     return found

@@ -1,33 +1,38 @@
-"""Which of several ways was best over seeds, and which others cannot be told from it."""
+"""Compare methods: scores over seeds, and speed."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Mapping
+
 import pandas as pd
+import torch
 from scipy import stats
 
-from tlhelpers.errors import DataError
+from tlhelpers.device import current_profile
+from tlhelpers.errors import DataError, TLError
 
 
 def compare_methods(runs: pd.DataFrame, y: str, by: str, *, confidence: float = 0.95) -> pd.DataFrame:
-    """Ways in the order of their mean over seeds, each compared with the best one, seed by seed.
+    """Methods ordered by their mean over seeds, each compared with the best one seed by seed (a paired comparison).
 
-    Runs with the same seed saw the same images in the same order, so what a seed's luck does to both is not counted
-    against either (a paired comparison). Two ways are a *tie* where Student's t interval for the mean of these
-    differences holds zero, or where there are too few seeds to say. The interval speaks for other seeds, not for other
-    images: every run was scored on the same test set. And the best of many is partly the luckiest of many.
+    Runs with the same seed saw the same images in the same order, so their differences vary less than their scores. The
+    intervals hold for other seeds, not for other images: every run was scored on the same test set. The best of many
+    methods is partly the luckiest of many.
 
     Args:
-        runs: one row for each run, with a column `seed`; at most one for each seed and way.
+        runs: one row for each run, with a column `seed`; at most one for each seed and method.
         y: name of the column that was measured; more is better.
-        by: name of the column that says which way it was.
-        confidence: of the interval.
+        by: name of the column that holds the method.
+        confidence: of the intervals.
 
     Returns:
-        one row for each way (index `by`), the best first: `mean`, `std` over seeds, `seeds`, `behind` (mean difference
-        to the best), `margin` (half the interval's width; NaN with fewer than two seeds in common), `tie`.
+        one row for each method (index `by`), the best first: mean, std, seeds; mean_difference (best minus method) with
+        its interval from low to high (Student's t; NaN with fewer than two common seeds); no_significant_difference,
+        True if the interval contains zero or is NaN.
 
     Raises:
-        DataError: if there are no runs, or several with one seed and way.
+        DataError: if there are no runs, or several with the same seed and method.
     """
     if runs.empty or runs.duplicated([by, "seed"]).any():
         problem = "no runs" if runs.empty else f"several runs with the same seed and {by}"
@@ -36,15 +41,44 @@ def compare_methods(runs: pd.DataFrame, y: str, by: str, *, confidence: float = 
     table = wide.agg(["mean", "std", "count"]).T.set_axis(["mean", "std", "seeds"], axis=1)
     table = table.sort_values("mean", ascending=False, kind="stable").astype({"seeds": int})
     differences = wide[[table.index[0]]].to_numpy() - wide[table.index]
-    table["behind"] = differences.mean()
-    table["margin"] = [margin_of_error(differences[method].dropna(), confidence) for method in table.index]
-    table["tie"] = ~(table["behind"] > table["margin"].fillna(float("inf")))
-    return table
+    mean, margin = differences.mean(), differences.apply(margin_of_error, confidence=confidence)
+    table = table.assign(mean_difference=mean, low=mean - margin, high=mean + margin)
+    return table.assign(no_significant_difference=~((table["low"] > 0) | (table["high"] < 0)))
 
 
 def margin_of_error(differences: pd.Series[float], confidence: float) -> float:
-    """Half the width of Student's t interval for the mean."""
-    count = len(differences)
-    if count < 2:
-        return float("nan")
-    return float(stats.t.ppf((1 + confidence) / 2, count - 1) * differences.std() / count**0.5)
+    """Half the width of Student's t interval for the mean; NaN with fewer than two values."""
+    return float(stats.t.ppf((1 + confidence) / 2, differences.count() - 1) * differences.sem())
+
+
+def benchmark_interleaved(
+    methods: Mapping[str, Callable[[], object]], *, rounds: int = 7, warm_up: int = 1
+) -> pd.DataFrame:
+    """Time several functions in turn, round after round, so that other work on the machine slows all of them.
+
+    Compare the best rounds: other work makes a round slower and never faster.
+
+    Args:
+        methods: functions without arguments, by name; ratios are to the first one.
+        rounds: how often each is timed, 1 or more.
+        warm_up: rounds before that are not counted.
+
+    Returns:
+        one row for each method (index `method`): `best` and `median` in seconds, and `ratio` of the best.
+
+    Raises:
+        TLError: if there is nothing to time.
+    """
+    if not methods or rounds < 1 or warm_up < 0:
+        raise TLError(f"expected a method and a round or more; found {len(methods)} methods, {rounds} rounds")
+    device = current_profile().device
+    seconds: dict[str, list[float]] = {name: [] for name in methods}
+    for _ in range(warm_up + rounds):
+        for name, method in methods.items():
+            start = time.perf_counter()
+            method()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)  # without this only the queueing of its work is timed
+            seconds[name].append(time.perf_counter() - start)
+    table = pd.DataFrame(seconds)[warm_up:].agg(["min", "median"]).T.set_axis(["best", "median"], axis=1)
+    return table.assign(ratio=table["best"] / table["best"].iloc[0]).rename_axis("method")

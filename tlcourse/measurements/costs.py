@@ -1,4 +1,4 @@
-"""What an architecture costs: parameters, multiplications, bytes to download; and what its weights achieved."""
+"""What an architecture costs, and what its weights achieved."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from tlhelpers.models.modes import evaluation_mode
 
 
 def count_macs(model: nn.Module, size: int = 224) -> int:
-    """Multiplications with addition (MACs) of one forward pass over one image (3, size, size).
+    """Multiply-accumulate operations (MACs) of convolutions and matrix products for one image (3, size, size).
 
-    Counted by PyTorch's `FlopCounterMode`, which counts convolutions and matrix products, each MAC as two operations.
-    A network on the device `meta` computes shapes only, so that counting costs next to nothing.
+    PyTorch's `FlopCounterMode` counts each as two operations. On the device `meta` only shapes are computed.
     """
     device = next(model.parameters()).device
     counter = FlopCounterMode(display=False)
@@ -28,31 +27,24 @@ def count_macs(model: nn.Module, size: int = 224) -> int:
 
 
 def cost_table(size: int = 224) -> pd.DataFrame:
-    """A row for every architecture of the table; nothing is downloaded, and no weights are made.
+    """Costs of every architecture, without download: family, parameters (million), gmacs (10⁹ for `size` pixels).
 
-    Args:
-        size: side of the images in pixels, for `gmacs`.
-
-    Returns:
-        columns family; parameters (million); gmacs (counted here, 10⁹); and from the metadata of torchvision's default
-        weights, NaN where it has none: gmacs_stated (10⁹, at 224 px), file (MB to download), top1 (share of ImageNet's
-        validation images classified rightly).
+    The columns gmacs_stated (at 224 px), file (MB to download) and top1 (accuracy on ImageNet's validation set) come
+    from the metadata of torchvision's default weights, and are NaN where it has none.
     """
+    from torchvision.models import get_model_weights
+
     rows = {}
     for row in ARCHS.values():
         with torch.device("meta"):
             model = build(row)
-        count = sum(math.prod(p.shape) for p in model.parameters())
-        counted = (row.family, count / 1e6, count_macs(model, size) / 1e9)
-        rows[row.name] = (*counted, *_stated(row.name if row.weights else None))
-    columns = ["family", "parameters", "gmacs", "gmacs_stated", "file", "top1"]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("arch")
-
-
-def _stated(name: str | None) -> tuple[float, float, float]:
-    if name is None:
-        return math.nan, math.nan, math.nan
-    import torchvision
-
-    meta = torchvision.models.get_model_weights(name).DEFAULT.meta
-    return meta["_ops"], meta["_file_size"], meta["_metrics"]["ImageNet-1K"]["acc@1"] / 100
+        meta = get_model_weights(row.name).DEFAULT.meta if row.weights else {}
+        rows[row.name] = {
+            "family": row.family,
+            "parameters": sum(p.numel() for p in model.parameters()) / 1e6,
+            "gmacs": count_macs(model, size) / 1e9,
+            "gmacs_stated": meta.get("_ops", math.nan),
+            "file": meta.get("_file_size", math.nan),
+            "top1": meta["_metrics"]["ImageNet-1K"]["acc@1"] / 100 if meta else math.nan,
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("arch")

@@ -1,4 +1,4 @@
-"""What was measured beforehand: the files in `data/` beside this module, each of which one command makes again."""
+"""Results files: what was measured beforehand, each file by one command."""
 
 from __future__ import annotations
 
@@ -16,45 +16,40 @@ FOLDER = Path(__file__).resolve().parent / "data"
 
 @dataclass(frozen=True)
 class Results:
-    """A results file.
-
-    Attributes:
-        name: of the file.
-        runs: a row for each run.
-        facts: the command that makes the file, its settings, machine and versions.
-    """
+    """A results file."""
 
     name: str
-    runs: pd.DataFrame
-    facts: dict[str, Any]
+    runs: pd.DataFrame  # a row for each run
+    facts: dict[str, Any]  # the command that makes the file, its settings, machine and versions
 
     def __str__(self) -> str:
         return f"{len(self.runs)} runs, measured by `{self.facts['command']}` on {self.facts['machine']}"
 
-    def mean(self, column: str, **where: Any) -> float:
-        """The mean of a column over the runs in which every column of `where` has the value given.
+    def where(self, **values: Any) -> pd.DataFrame:
+        """The runs in which the columns have these values.
 
         Raises:
             DataError: if there is no such run.
         """
-        return float(self._chosen(column, where).mean())
+        runs = self.runs
+        for name, value in values.items():
+            runs = runs[runs[name] == value]
+        if runs.empty:
+            raise DataError(f"{self.name}: no run with {values}; `{self.facts['command']}` measures what is missing")
+        return runs
 
-    def spread(self, column: str, **where: Any) -> str:
-        """Mean ± standard deviation over seeds in per cent, of a column that holds fractions."""
-        values = 100 * self._chosen(column, where)
-        return f"{values.mean():.1f} ± {values.std():.1f} %"
+    def mean(self, column: str, **values: Any) -> float:
+        """Mean of a column over the runs of `where`."""
+        return float(self.where(**values)[column].mean())
 
-    def _chosen(self, column: str, where: dict[str, Any]) -> pd.Series[float]:
-        rows = self.runs
-        for name, value in where.items():
-            rows = rows[rows[name] == value]
-        if rows.empty:
-            raise DataError(f"{self.name}: no run with {where}; `{self.facts['command']}` measures what is missing")
-        return rows[column]
+    def spread(self, column: str, **values: Any) -> str:
+        """Mean ± standard deviation in per cent of a column of fractions over the runs of `where`."""
+        percent = 100 * self.where(**values)[column]
+        return f"{percent.mean():.1f} ± {percent.std():.1f} %"
 
 
 def load_results(name: str) -> Results:
-    """What `tlcourse/measurements/data/<name>.json` holds.
+    """The results file `tlcourse/measurements/data/<name>.json`.
 
     Raises:
         DataError: if there is no such file.

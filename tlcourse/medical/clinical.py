@@ -1,7 +1,7 @@
-"""What a reader of a medical study asks for: numbers at a threshold, intervals by patient, subgroups.
+"""Scores of a two-class test as a clinical study reports them: at a threshold, with intervals, by subgroup.
 
-Throughout, a score is a number for each image, the higher the more ill; a label is 1 for ill, 0 for not; and a score
-at the threshold or above it means "ill". AUC and average precision are computed by scikit-learn.
+Scores and labels are arrays (images,). The higher a score, the more likely is the disease; a score at or above the
+threshold is a positive test. A label is 1 for ill and 0 for well. scikit-learn computes AUC and average precision.
 """
 
 from __future__ import annotations
@@ -15,61 +15,38 @@ from numpy.typing import ArrayLike, NDArray
 
 from tlhelpers.errors import DataError
 
-Measure = Callable[[NDArray[Any], NDArray[Any]], Mapping[str, float]]
-
 
 def clinical_scores(scores: ArrayLike, labels: ArrayLike, threshold: float) -> dict[str, float]:
-    """The numbers of a two-class test.
-
-    Args:
-        scores: (images,) the higher, the more ill.
-        labels: (images,) 1 for ill, 0 for not; both occur.
-        threshold: a score at or above it means "ill".
-
-    Returns:
-        sensitivity (of the ill, the share that is found), specificity (of the others, the share that is left in peace),
-        balanced accuracy (their mean), AUC, average precision, accuracy, prevalence (share of ill): fractions.
+    """Sensitivity, specificity, balanced accuracy, AUC, average precision, accuracy and prevalence, as fractions.
 
     Raises:
         DataError: if lengths differ, a score is not finite, a label is neither 0 nor 1, or only one class occurs.
     """
     from sklearn.metrics import average_precision_score, roc_auc_score
 
-    values, truth = checked(scores, labels)
-    if truth.min() == truth.max():
-        raise DataError(f"all {len(truth)} labels are {truth[0]}: without both classes there is no AUC or specificity")
-    called = values >= threshold
-    found, spared = float(called[truth == 1].mean()), float((~called[truth == 0]).mean())
+    values, truth = check_scores(scores, labels, both_classes=True)
+    positive = values >= threshold
+    sensitivity, specificity = float(positive[truth == 1].mean()), float((~positive[truth == 0]).mean())
     return {
-        "sensitivity": found,
-        "specificity": spared,
-        "balanced accuracy": (found + spared) / 2,
+        "sensitivity": sensitivity,
+        "specificity": specificity,
+        "balanced accuracy": (sensitivity + specificity) / 2,
         "AUC": float(roc_auc_score(truth, values)),
         "average precision": float(average_precision_score(truth, values)),
-        "accuracy": float((called == truth).mean()),
+        "accuracy": float((positive == truth).mean()),
         "prevalence": float(truth.mean()),
     }
 
 
 def threshold_for(scores: ArrayLike, labels: ArrayLike, *, sensitivity: float) -> float:
-    """The highest threshold at which at least this share of the ill is found. Choose it on the validation set.
-
-    Args:
-        scores: (images,) of the validation set.
-        labels: (images,) 1 for ill, 0 for not.
-        sensitivity: what is needed, above 0 and at most 1.
-
-    Returns:
-        one of the scores of the ill.
+    """The highest threshold that reaches a sensitivity, above 0 and at most 1. Choose it on the validation set.
 
     Raises:
         DataError: as in `clinical_scores`, if nobody is ill, or if `sensitivity` is out of range.
     """
-    values, truth = checked(scores, labels)
+    values, truth = check_scores(scores, labels)
     if not 0 < sensitivity <= 1:
-        raise DataError(
-            f"sensitivity should be above 0 and at most 1, not {sensitivity}; give a fraction, not per cent"
-        )
+        raise DataError(f"sensitivity should be above 0 and at most 1: a fraction, not per cent; found {sensitivity}")
     ill = np.sort(values[truth == 1])[::-1]
     if len(ill) == 0:
         raise DataError("nobody is ill here, so no threshold can be chosen by sensitivity")
@@ -78,7 +55,7 @@ def threshold_for(scores: ArrayLike, labels: ArrayLike, *, sensitivity: float) -
 
 
 def patient_bootstrap(
-    measure: Measure,
+    measure: Callable[[NDArray[Any], NDArray[Any]], Mapping[str, float]],
     scores: ArrayLike,
     labels: ArrayLike,
     patients: Sequence[Any] | NDArray[Any],
@@ -87,103 +64,83 @@ def patient_bootstrap(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Percentile intervals from patients drawn with replacement (Efron 1979; Field and Welsh 2007 for clusters).
+    """Percentile bootstrap intervals with patients as clusters (Efron 1979; Field and Welsh 2007).
 
-    Images of one patient resemble each other, so they are drawn together: whoever is drawn twice brings all images
-    twice. Draws in which only one class occurs are drawn anew. The intervals speak of other patients like these,
-    not of another training, nor of another hospital.
+    Images of one patient resemble each other, so they are resampled together. Samples with only one class are drawn
+    again. The intervals say nothing about another training run or another hospital.
 
     Args:
-        measure: from (scores, labels) to named numbers, such as `clinical_scores` at a threshold.
+        measure: from (scores, labels) to named numbers; the result has a row for each, with value, low and high.
         scores: (images,).
-        labels: (images,) 1 for ill, 0 for not.
+        labels: (images,).
         patients: (images,) whose image it is.
-        repeats: how many draws.
-        confidence: share of the draws that an interval holds.
-        seed: of the draws.
-
-    Returns:
-        a row for each number, with the columns value, low and high.
+        repeats: number of bootstrap samples.
+        confidence: of the intervals.
+        seed: of the samples.
 
     Raises:
-        DataError: as in `clinical_scores`, or if there are not two patients or more, or a name for each image.
+        DataError: as in `clinical_scores`, if there are fewer than two patients, or not one for each image.
     """
-    values, truth = checked(scores, labels)
-    if len(patients) != len(values):
-        raise DataError(f"{len(values)} scores, but {len(patients)} names of patients")
-    names, of = np.unique(np.asarray(patients), return_inverse=True)
-    if len(names) < 2 or truth.min() == truth.max():
-        raise DataError(f"{len(names)} patients with {len(np.unique(truth))} classes: drawing needs two of both")
-    rows = [np.flatnonzero(of == number) for number in range(len(names))]
+    values, truth = check_scores(scores, labels, both_classes=True)
+    names, patient_numbers = np.unique(np.asarray(patients), return_inverse=True)
+    if len(patient_numbers) != len(values) or len(names) < 2:
+        found = f"{len(patient_numbers)} names of {len(names)} patients"
+        raise DataError(f"{len(values)} images need as many names, of two patients or more; found {found}")
+    rows = [np.flatnonzero(patient_numbers == number) for number in range(len(names))]
     rng = np.random.default_rng(seed)
-    drawn: list[Mapping[str, float]] = []
-    while len(drawn) < repeats:
+    samples: list[Mapping[str, float]] = []
+    while len(samples) < repeats:
         chosen = np.concatenate([rows[number] for number in rng.integers(len(names), size=len(names))])
         if truth[chosen].min() < truth[chosen].max():
-            drawn.append(measure(values[chosen], truth[chosen]))
-    edge = (1 - confidence) / 2
-    low, high = pd.DataFrame(drawn).quantile([edge, 1 - edge]).to_numpy()
-    value = pd.Series(dict(measure(values, truth)))
-    return pd.DataFrame({"value": value, "low": low, "high": high})
+            samples.append(measure(values[chosen], truth[chosen]))
+    tail = (1 - confidence) / 2
+    low, high = pd.DataFrame(samples).quantile([tail, 1 - tail]).to_numpy()
+    return pd.DataFrame({"value": pd.Series(dict(measure(values, truth))), "low": low, "high": high})
 
 
 def subgroup_table(
     scores: ArrayLike, labels: ArrayLike, subgroups: Sequence[str] | NDArray[Any], threshold: float
 ) -> pd.DataFrame:
-    """How well each subgroup does.
+    """Images, ill, sensitivity, specificity and AUC of each subgroup; NaN where a number does not exist.
 
-    A subgroup in which all are ill, such as the bacterial pneumonias, has no specificity of its own; its AUC
-    compares it with all images that are not ill. So with a subgroup of images none of which is ill: it has no
-    sensitivity, and its AUC compares it with all the ill.
-
-    Args:
-        scores: (images,).
-        labels: (images,) 1 for ill, 0 for not.
-        subgroups: (images,) names.
-        threshold: a score at or above it means "ill".
-
-    Returns:
-        a row for each subgroup, with the columns images, ill, sensitivity, specificity and AUC; NaN where there is
-        none.
+    The AUC of a subgroup with only one class, such as the bacterial pneumonias, compares it with all images of the
+    other class.
 
     Raises:
         DataError: as in `clinical_scores`, or if there is not a subgroup for each image.
     """
     from sklearn.metrics import roc_auc_score
 
-    values, truth = checked(scores, labels)
+    values, truth = check_scores(scores, labels)
     if len(subgroups) != len(values):
         raise DataError(f"{len(values)} scores, but {len(subgroups)} subgroups")
-    called, of = values >= threshold, np.asarray(subgroups)
+    positive, names = values >= threshold, np.asarray(subgroups)
     rows = {}
-    for name in dict.fromkeys(of.tolist()):
-        inside = of == name
-        ill, well = inside & (truth == 1), inside & (truth == 0)
-        others = inside if ill.any() and well.any() else inside | (truth == (0 if ill.any() else 1))
+    for name in dict.fromkeys(names.tolist()):
+        ill, well = (names == name) & (truth == 1), (names == name) & (truth == 0)
+        compared = (ill if ill.any() else truth == 1) | (well if well.any() else truth == 0)
         rows[name] = {
-            "images": int(inside.sum()),
+            "images": int((ill | well).sum()),
             "ill": int(ill.sum()),
-            "sensitivity": float(called[ill].mean()) if ill.any() else np.nan,
-            "specificity": float((~called[well]).mean()) if well.any() else np.nan,
-            "AUC": float(roc_auc_score(truth[others], values[others])) if np.ptp(truth[others]) else np.nan,
+            "sensitivity": float(positive[ill].mean()) if ill.any() else np.nan,
+            "specificity": float((~positive[well]).mean()) if well.any() else np.nan,
+            "AUC": float(roc_auc_score(truth[compared], values[compared])) if np.ptp(truth[compared]) else np.nan,
         }
     return pd.DataFrame.from_dict(rows, orient="index").astype({"images": int, "ill": int})
 
 
-def checked(scores: ArrayLike, labels: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Scores as float64 and labels as int64, both (images,).
-
-    Raises:
-        DataError: if lengths differ, there are none, a score is not finite, or a label is neither 0 nor 1.
-    """
+def check_scores(
+    scores: ArrayLike, labels: ArrayLike, *, both_classes: bool = False
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Scores as float64 and labels as int64, both (images,); raises DataError if they are not what they must be."""
     values, truth = np.asarray(scores, dtype=np.float64), np.asarray(labels)
     if values.ndim != 1 or values.shape != truth.shape or len(values) == 0:
-        raise DataError(
-            f"expected one score and one label for each image, found shapes {values.shape} and {truth.shape}; of two "
-            "columns of probabilities take that of the ill"
-        )
+        shapes = f"expected one score and one label for each image, found shapes {values.shape} and {truth.shape}"
+        raise DataError(f"{shapes}; of two columns of probabilities take that of the ill")
     if not np.isfinite(values).all():
         raise DataError(f"{int((~np.isfinite(values)).sum())} of {len(values)} scores are not finite")
     if not np.isin(truth, (0, 1)).all():
         raise DataError(f"labels should be 0 or 1, found {sorted(set(np.unique(truth).tolist()) - {0, 1})[:3]}")
+    if both_classes and truth.min() == truth.max():
+        raise DataError(f"all {len(truth)} labels are {truth[0]}; images of both classes are needed")
     return values, truth.astype(np.int64)

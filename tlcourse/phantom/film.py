@@ -1,9 +1,9 @@
-"""From a chest to an image: attenuation along the ray, scattered light, counted photons, the screen.
+"""Takes a radiograph of a chest: attenuation along the rays, scattered light, counted photons, the shown image.
 
-The law of Beer and Lambert: of the photons that enter, the share exp(-sum of mu * centimetres) leaves at the far side.
-The attenuation coefficients are those of 60 keV (NIST, X-Ray Mass Attenuation Coefficients, NISTIR 5632, tables for
+By the law of Beer and Lambert the fraction exp(-sum of mu * centimetres) of the photons passes through the body. The
+attenuation coefficients mu are those at 60 keV (NIST, X-Ray Mass Attenuation Coefficients, NISTIR 5632, tables for
 ICRU-44 soft tissue and cortical bone): mass coefficients 0.205 and 0.315 cm2/g, at densities 1.06 and 1.92 g/cm3. Lungs
-are taken for soft tissue of density 0.26 g/cm3.
+count as soft tissue of density 0.26 g/cm3.
 """
 
 from __future__ import annotations
@@ -12,64 +12,78 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from scipy import ndimage
+
+from tlcourse.drawn_images import smooth_noise
+from tlcourse.phantom import anatomy
+from tlcourse.phantom.opacity import draw_opacities, fluid_depth
 
 MU_SOFT = 0.217  # 1/cm
 MU_LUNG = 0.053
 MU_BONE = 0.605
-LEAD = 4.0  # attenuation of the lead letter, a pure number
-SCATTER = 0.22  # chosen so that about as many photons come scattered as straight, as with a grid
-TOKEN = "B"  # what the second hospital lays on the film
+LEAD = 4.0  # attenuation of the lead letter, without unit
+SCATTER = 0.22  # chosen so that about as many scattered as straight photons arrive, as with an anti-scatter grid
+LETTER = "B"  # that the second hospital lays on the film
+
+
+class Radiograph(NamedTuple):
+    """The recipe of an image."""
+
+    patient: str  # "train-0007", for instance
+    subtype: str  # "none", "bacterial" or "viral"
+    hospital: str  # "A" or "B"
+    marker: bool  # True puts the second hospital's letter on it
+    seed: tuple[int, ...]  # of the patient, then of this image
+
+
+class Drawing(NamedTuple):
+    """A drawn image and what it shows."""
+
+    grey: np.ndarray  # uint8 (side, side)
+    opacity: np.ndarray  # bool (side, side)
+    lung: np.ndarray  # bool (side, side)
+    photons: float  # the dose, see `Exposure`
 
 
 class Exposure(NamedTuple):
-    """How an image is taken and shown.
+    """How an image is taken and shown."""
 
-    Attributes:
-        photons: that would reach a pixel of the usual size (1/128 of the side) without a patient.
-        brightness: added to the shown image, in units of its range.
-        contrast: by which differences are multiplied.
-        seed: of the noise.
-    """
-
-    photons: float
-    brightness: float
-    contrast: float
-    seed: int
+    photons: float  # that would reach a pixel of 1/128 of the image's side without a patient: the dose
+    brightness: float  # added to the image, in units of its range
+    contrast: float  # factor of all differences in brightness
+    seed: int  # of the noise
 
 
 def attenuation(
     body: np.ndarray, lung: np.ndarray, air: np.ndarray, bone: np.ndarray, fluid: np.ndarray | float = 0.0
 ) -> np.ndarray:
-    """The sum of mu times centimetres along each ray, a pure number, from maps in cm.
+    """Sum of mu times centimetres along each ray, without unit.
 
-    Args:
-        body: depth of the whole body.
-        lung: of it, filled by lung.
-        air: of it, filled by air.
-        bone: of it, filled by bone.
-        fluid: of the lung's depth, filled by fluid or vessels instead of air.
+    All arguments are depths in cm, (side, side). Lung, other air and bone are parts of the body; fluid, which includes
+    the vessels, is a part of the lung.
     """
     lung = lung - fluid
     soft = (body - lung - air - bone).clip(0)
     return MU_SOFT * soft + MU_LUNG * lung + MU_BONE * bone
 
 
-def transmitted(attenuated: np.ndarray) -> np.ndarray:
-    """The share of photons that passes, 0 to 1: Beer and Lambert's law."""
-    return np.exp(-attenuated)
+def detector_signal(attenuated: np.ndarray) -> np.ndarray:
+    """Photons that reach the detector, straight or scattered, as a fraction of those that left the tube.
 
-
-def signal_of(attenuated: np.ndarray) -> np.ndarray:
-    """What reaches the detector, as a share of what left the tube: the photons that passed, and scattered ones.
-
-    To first order a ray loses `attenuated` of its photons to scattering where it passes; they arrive all around.
+    To first order a ray loses the fraction `attenuated` of its photons by scattering; they arrive all around it.
     """
-    passed = transmitted(attenuated)
-    return passed + SCATTER * _spread(passed * attenuated)
+    passed = np.exp(-attenuated)
+    side = len(passed)
+    scattered = np.ascontiguousarray(passed * attenuated, dtype=np.float32)
+    small = np.asarray(Image.fromarray(scattered).resize((32, 32), Image.Resampling.BOX))
+    for _ in range(3):  # three box filters are nearly a Gaussian
+        small = ndimage.uniform_filter(small, 7, mode="nearest")
+    spread = Image.fromarray(small).resize((side, side), Image.Resampling.BICUBIC)
+    return passed + SCATTER * np.asarray(spread).clip(1e-4)
 
 
-def window_of(signal: np.ndarray) -> tuple[float, float]:
-    """The attenuation that is shown almost black and almost white: quantiles of the image's middle part."""
+def display_window(signal: np.ndarray) -> tuple[float, float]:
+    """Attenuations that are shown almost black and almost white: quantiles of the image's middle."""
     side = len(signal)
     middle = signal[side // 8 : -side // 8 : 2, side // 8 : -side // 8 : 2]
     low, high = -np.log(np.quantile(middle, (0.98, 0.005)))
@@ -77,64 +91,66 @@ def window_of(signal: np.ndarray) -> tuple[float, float]:
 
 
 def develop(
-    signal: np.ndarray, exposure: Exposure, window: tuple[float, float], *, lead: np.ndarray | None = None
+    signal: np.ndarray, exposure: Exposure, window: tuple[float, float], lead: np.ndarray | None = None
 ) -> np.ndarray:
-    """The image as a radiologist sees it: a negative, so the more attenuation, the brighter.
+    """The image as a radiologist sees it, uint8 (side, side): the more attenuation, the brighter.
 
-    Args:
-        signal: of `signal_of`, (side, side).
-        exposure: how the image is taken and shown; `photons` may be infinite, then there is no noise.
-        window: of `window_of`.
-        lead: attenuation of a lead letter that lies on the film, (side, side).
-
-    Returns:
-        uint8 array (side, side).
+    `signal` is from `detector_signal`, `window` from `display_window`; `lead` is the attenuation of a lead letter on
+    the film, (side, side). With infinitely many photons there is no noise.
     """
     if lead is not None:
-        signal = signal * transmitted(lead)
+        signal = signal * np.exp(-lead)
     photons = exposure.photons * (128 / len(signal)) ** 2
-    # Counts are in the hundreds, where the distribution of Poisson is as good as the normal one.
-    chance = np.random.default_rng(exposure.seed).standard_normal(signal.shape, dtype=np.float32)
-    counted = signal + chance * np.sqrt(signal / photons)
+    # For counts in the hundreds the normal distribution replaces Poisson's.
+    noise = np.random.default_rng(exposure.seed).standard_normal(signal.shape, dtype=np.float32)
+    counted = signal + noise * np.sqrt(signal / photons)
     low, high = window
     grey = 0.07 + 0.86 * (-np.log(counted.clip(1e-6)) - low) / (high - low)
     grey = 0.5 + exposure.contrast * (grey - 0.5) + exposure.brightness
     return (255 * grey.clip(0, 1) + 0.5).astype(np.uint8)
 
 
-def _spread(passed: np.ndarray) -> np.ndarray:
-    """What every pixel gets of its neighbours' photons by scattering: a wide blur, done on a small copy."""
-    side = len(passed)
-    small = Image.fromarray(np.ascontiguousarray(passed, dtype=np.float32)).resize((32, 32), Image.Resampling.BOX)
-    for _ in range(3):  # GaussianBlur takes no image of floats
-        small = Image.fromarray(_box(np.asarray(small)))
-    return np.asarray(small.resize((side, side), Image.Resampling.BICUBIC)).clip(1e-4)
-
-
-def _box(values: np.ndarray, reach: int = 3) -> np.ndarray:
-    """The mean of each value's neighbours up to `reach` away."""
-    width = 2 * reach + 1
-    for axis in (0, 1):
-        pad = [(0, 0), (0, 0)]
-        pad[axis] = (reach + 1, reach)
-        sums = np.pad(values, pad, mode="edge").cumsum(axis=axis, dtype=np.float64)
-        ahead, behind = (slice(width, None), slice(None, -width))
-        cut = (ahead, slice(None)) if axis == 0 else (slice(None), ahead)
-        tail = (behind, slice(None)) if axis == 0 else (slice(None), behind)
-        values = ((sums[cut] - sums[tail]) / width).astype(np.float32)
-    return values
-
-
-def letter(side: int, x: float, y: float, height: float = 0.085) -> np.ndarray:
-    """The attenuation of a lead letter at (x, y), in a lead ring: a pure number, (side, side)."""
-    scale = 4  # drawn finer, then shrunk
-    canvas = Image.new("L", (side * scale, side * scale))
-    pen = ImageDraw.Draw(canvas)
-    size = height * side * scale
-    centre = (x * side * scale, y * side * scale)
-    pen.text(centre, TOKEN, fill=255, font=ImageFont.load_default(size), anchor="mm")
-    radius = 0.78 * size
-    ring = [centre[0] - radius, centre[1] - radius, centre[0] + radius, centre[1] + radius]
-    pen.ellipse(ring, outline=255, width=max(1, round(0.1 * size)))
-    drawn = canvas.reduce(scale).filter(ImageFilter.GaussianBlur(0.3))
+def letter(side: int, x: float, y: float) -> np.ndarray:
+    """Attenuation of a lead letter in a lead ring at (x, y), fractions of the side: float32 (side, side)."""
+    fine = 4 * side  # drawn larger, then reduced
+    canvas = Image.new("L", (fine, fine))
+    pen, size, centre = ImageDraw.Draw(canvas), 0.085 * fine, (x * fine, y * fine)
+    pen.text(centre, LETTER, fill=255, font=ImageFont.load_default(size), anchor="mm")
+    pen.circle(centre, 0.78 * size, outline=255, width=max(1, round(0.1 * size)))
+    drawn = canvas.reduce(4).filter(ImageFilter.GaussianBlur(0.3))
     return np.asarray(drawn, dtype=np.float32) * np.float32(LEAD / 255)
+
+
+def draw_radiograph(recipe: Radiograph, size: int, difficulty: float, healthy: bool = False) -> Drawing:
+    """Draw an image; `healthy` leaves out the opacities and nothing else."""
+    person, place = np.random.default_rng(recipe.seed[:-1]), np.random.default_rng(recipe.seed)
+    chest = anatomy.random_chest(person)
+    opacities = draw_opacities(person, chest, recipe.subtype, difficulty)
+    shift = (place.normal(0, 0.025), place.normal(0.02, 0.025))
+    grid = anatomy.make_grid(size, shift=shift, turn=place.normal(0, 0.045), zoom=place.normal(0.97, 0.04))
+    exposure = Exposure(
+        photons=float(np.exp(place.uniform(np.log(3000), np.log(25000)))),
+        brightness=place.normal(0, 0.035),
+        contrast=place.normal(1, 0.08),
+        seed=int(place.integers(1 << 31)),
+    )
+    breath = place.normal(0, 0.025)  # a deeper breath: longer lungs, a smaller heart
+    chest = chest._replace(height=chest.height * (1 + breath), heart=chest.heart * (1 - breath))
+    lung_field = anatomy.lungs(grid, chest)
+    lung = lung_field * (1 - anatomy.heart(grid, chest))
+    texture = 1 + 0.10 * (smooth_noise(np.random.default_rng(chest.seed + 1), 24, size) - 0.5)
+    vessels = np.minimum(anatomy.vessels(grid, chest), 0.6 * lung)
+    depths = (
+        anatomy.body(grid, chest) + anatomy.folds(place, size),
+        lung * texture,
+        anatomy.airways(grid, chest),
+        anatomy.bones(grid, chest),
+    )
+    signal = detector_signal(attenuation(*depths, vessels))
+    window = display_window(signal)  # the same with and without opacities
+    fluid, mask = fluid_depth(grid, () if healthy else opacities, lung)
+    if mask.any():
+        signal = detector_signal(attenuation(*depths, np.minimum(vessels + fluid, 0.97 * lung)))
+    x, y = place.uniform(0.13, 0.16), place.uniform(0.12, 0.15)  # inside the usual central crop
+    lead = letter(size, x, y) if recipe.marker else None
+    return Drawing(develop(signal, exposure, window, lead), mask, lung_field > 0, exposure.photons)

@@ -1,8 +1,8 @@
-"""Phantoms as a hospital might deliver them: a table and images, with faults that somebody has to find."""
+"""Phantoms as a hospital might send them: a table and images, with planted faults to find."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,12 +15,12 @@ PREVALENCE = {"train": 0.7, "val": 0.7, "test": 0.5}
 
 
 class FlawedDataset(NamedTuple):
-    """Images and what is said of them.
+    """A table of images, the images, and what they would be without their most harmful fault.
 
     Attributes:
-        table: a row for each image, with the columns file, part, patient and label.
-        images: grey PIL images, in the order of the table.
-        plain: the same images without the hospital's letter; nobody has these in life.
+        table: a row for each image with the columns file, split, patient and label.
+        images: grey PIL images in the order of the table.
+        plain: the same images without the hospital's letter, unknown for real ones.
     """
 
     table: pd.DataFrame
@@ -29,53 +29,42 @@ class FlawedDataset(NamedTuple):
 
 
 def flawed_dataset(*, size: int = 64, patients: int = 40, marker: float = 0.9, seed: int = 0) -> FlawedDataset:
-    """Drawn chest radiographs in parts that somebody made, with planted faults.
+    """Draw chest radiographs, already split, with planted faults.
 
-    Three patients of the test set have an image in the training set, four training images are in the test set
-    again under another name and another patient's, two images have half the size, the classes are not as frequent
-    in all parts, and a lead letter lies on most images of one class. Which ones the seed decides.
+    Three patients of the test set have an image in the training set. Four training images are in the test set again
+    under another name and another patient. Two images have half the size. The prevalence differs between the splits. A
+    lead letter goes with one class.
 
     Args:
         size: side of the images in pixels, from 48 to 512.
-        patients: of the training set; half as many in each of the others; 12 or more.
+        patients: of the training set, 12 or more; half as many in each of the other splits.
         marker: how strongly the letter goes with pneumonia, from 0 to 1.
-        seed: from which everything is drawn.
+        seed: of everything random.
 
     Raises:
         DataError: if a number is out of range.
     """
-    counts = {"patients": patients, "val_patients": patients // 2, "test_patients": patients // 2}
-    options = {"size": size, "prevalence": PREVALENCE, "seed": seed, **counts}
-    rows: list[tuple[str, str, str]] = []
-    shown: list[Image.Image] = []
-    plain: list[Image.Image] = []
-    with_letter, without = (load_phantom(marker=value, **options) for value in (marker, None))  # type: ignore[arg-type]
-    for number, (part, twin) in enumerate(zip(with_letter.splits(), without.splits(), strict=True), start=1):
-        names = [f"P{number}{name[-4:]}" for name in part.groups or ()]  # the parts count from 0, each by itself
-        rows += [(part.name, name, part.classes[part.labels[i]]) for i, name in enumerate(names)]
-        shown += [part.image(i).convert("L") for i in range(len(part))]
-        plain += [twin.image(i).convert("L") for i in range(len(twin))]
-    table = pd.DataFrame(rows, columns=["part", "patient", "label"])
-    return _spoiled(table, shown, plain, np.random.default_rng((seed, 5)))
-
-
-def _spoiled(
-    table: pd.DataFrame, shown: list[Image.Image], plain: list[Image.Image], rng: np.random.Generator
-) -> FlawedDataset:
-    """Plant the faults, then number the files in a drawn order, so that their names tell nothing."""
-    first_of = table[table["part"] == "test"].drop_duplicates("patient").index.to_numpy()
-    moved = rng.choice(first_of, PLANTED["patients"], replace=False)
-    train = table.index[table["part"] == "train"].to_numpy()
-    chosen = rng.choice(train, PLANTED["copies"] + PLANTED["odd sizes"], replace=False)
-    copied, small = chosen[: PLANTED["copies"]], chosen[PLANTED["copies"] :]
-    table.loc[moved, "part"] = "train"
-    again = table.loc[copied].assign(part="test", patient=[f"P9{number:04d}" for number in range(len(copied))])
-    table = pd.concat([table, again], ignore_index=True)
-    for images in (shown, plain):
-        for row in small:
-            images[row] = images[row].reduce(2)
-        images += [images[row].copy() for row in copied]
-    order = rng.permutation(len(table))
-    table = table.loc[order].reset_index(drop=True)
+    options: dict[str, Any] = {"size": size, "prevalence": PREVALENCE, "seed": seed, "patients": patients}
+    options |= {"val_patients": patients // 2, "test_patients": patients // 2}
+    splits = load_phantom(marker=marker, **options).splits()
+    rows = [
+        (split.name, f"P{number}{patient[-4:]}", split.classes[label])
+        for number, split in enumerate(splits, start=1)
+        for patient, label in zip(split.groups or (), split.labels.tolist(), strict=True)
+    ]
+    table = pd.DataFrame(rows, columns=["split", "patient", "label"])
+    rng = np.random.default_rng((seed, 5))
+    leaked = rng.choice(table.index[table["split"] == "test"][::2], PLANTED["patients"], replace=False)
+    chosen = rng.choice(table.index[table["split"] == "train"], PLANTED["copies"] + PLANTED["odd sizes"], replace=False)
+    copied, small = np.split(chosen, [PLANTED["copies"]])
+    table.loc[leaked, "split"] = "train"
+    copies = table.loc[copied].assign(split="test", patient=[f"P9{number:04d}" for number in range(len(copied))])
+    order = rng.permutation(len(table) + len(copies))  # so that the file names say nothing
+    sources = np.concatenate([table.index, copied])[order]
+    table = pd.concat([table, copies]).iloc[order].reset_index(drop=True)
     table.insert(0, "file", [f"{number:04d}.png" for number in range(len(table))])
-    return FlawedDataset(table, [shown[row] for row in order], [plain[row] for row in order])
+    versions = []
+    for version in (splits, load_phantom(marker=None, **options).splits()):
+        grey = [split.image(i).convert("L") for split in version for i in range(len(split))]
+        versions.append([grey[row].reduce(2) if row in small else grey[row] for row in sources])
+    return FlawedDataset(table, *versions)

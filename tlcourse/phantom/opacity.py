@@ -1,10 +1,10 @@
-"""Opacities: where the lungs of a made-up patient with pneumonia hold fluid instead of air.
+"""Opacities: where the lungs of a patient with pneumonia hold fluid instead of air.
 
-Bacterial pneumonia is drawn as one or two dense patches, viral as many faint ones in both lungs. That is the
-schoolbook's distinction, drawn more clearly than it is in patients. Centres and sizes of the patches follow the mean
-and the standard deviation of the 9,555 boxes that radiologists drew around opacities in the RSNA Pneumonia Detection
-Challenge (`kaggle_stage_2_train_labels.csv.zip` in torchxrayvision 1.5.7), for each half of the image; viral ones
-are half as large as a box.
+Bacterial pneumonia is drawn as one or two dense patches, viral pneumonia as many faint ones in both lungs: the
+textbook's distinction, drawn more clearly than it is in patients. Centres and sizes follow the mean and the standard
+deviation of the 9,555 boxes that radiologists drew around opacities in the RSNA Pneumonia Detection Challenge
+(`kaggle_stage_2_train_labels.csv.zip` in torchxrayvision 1.5.7), for each half of the image; viral patches are half as
+large as a box.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tlcourse.drawn_images import smooth_noise
 from tlcourse.phantom.anatomy import Chest, Grid, lung_radius
-from tlcourse.safari.background import smooth_noise
 
 SUBTYPES = ("bacterial", "viral")
 # x, y, width, height of a box in the left and the right half of the image: mean and standard deviation.
@@ -22,37 +22,26 @@ BOXES = (
     ((0.313, 0.059), (0.517, 0.114), (0.208, 0.056), (0.307, 0.150)),
     ((0.697, 0.059), (0.522, 0.111), (0.220, 0.060), (0.338, 0.157)),
 )
-EDGE = 0.4  # of an opacity's largest depth: from there on a pixel belongs to its mask
+EDGE = 0.4  # smallest depth in the mask, as a fraction of the opacity's largest depth
 
 
 class Opacity(NamedTuple):
-    """A patch of fluid: its place and half axes as fractions of the image, its turn in radians.
-
-    Attributes:
-        fill: share of the air that is replaced in its middle.
-        rough: how ragged its edge is.
-        seed: of the raggedness.
-    """
+    """A patch of fluid; positions and half axes are fractions of the image's side."""
 
     x: float
     y: float
     across: float
     down: float
-    turn: float
-    fill: float
-    rough: float
-    seed: int
+    turn: float  # radians
+    fill: float  # fraction of the air that is replaced in its middle
+    rough: float  # how ragged its edge is
+    seed: int  # of its edge
 
 
 def draw_opacities(rng: np.random.Generator, chest: Chest, subtype: str, difficulty: float) -> tuple[Opacity, ...]:
-    """The opacities of a patient.
-
-    Args:
-        rng: where the randomness comes from; it is used up.
-        chest: in whose lungs they lie.
-        subtype: one of `SUBTYPES`.
-        difficulty: 1 is the usual one; twice as much halves the fluid.
-    """
+    """The opacities of a patient; twice the difficulty halves the fluid."""
+    if subtype == "none":
+        return ()
     if subtype == "bacterial":
         sides = [int(rng.integers(2))] * (1 if rng.uniform() < 0.65 else 2)
         if len(sides) == 2 and rng.uniform() < 0.5:
@@ -67,7 +56,8 @@ def _one(rng: np.random.Generator, chest: Chest, side: int, size: float, fill: f
     across, down = (0.5 * size * max(rng.normal(*axis), 0.6 * axis[0]) for axis in (width, height))
     for _ in range(40):  # some boxes of the statistics would lie half outside of this patient's lung
         place = rng.normal(x[0], 1.3 * x[1]), rng.normal(y[0], 1.3 * y[1])
-        if _inside(chest, side, *place):
+        point_x, point_y = np.array([place], np.float32).T
+        if lung_radius(point_x, point_y, chest)[side] < 0.8:
             break
     else:
         place = x[0], y[0]
@@ -75,22 +65,10 @@ def _one(rng: np.random.Generator, chest: Chest, side: int, size: float, fill: f
     return Opacity(*place, across, down, rng.normal(0, 0.3), min(fill, 0.95), rough, int(rng.integers(1 << 31)))
 
 
-def _inside(chest: Chest, side: int, x: float, y: float) -> bool:
-    point = Grid(np.full((1, 1), x, np.float32), np.full((1, 1), y, np.float32), np.zeros((2, 3)))
-    return bool(lung_radius(point, chest)[side][0, 0] < 0.8)
-
-
 def fluid_depth(grid: Grid, opacities: tuple[Opacity, ...], lung: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How deep the fluid of the opacities is, and where they are.
+    """The depth of fluid in cm, float32 (side, side), and the mask of the opacities, bool (side, side).
 
-    Args:
-        grid: of the image.
-        opacities: of the patient.
-        lung: depth of both lungs in cm, (side, side).
-
-    Returns:
-        The depth of fluid in cm, float32 (side, side), and the mask, bool (side, side): where an opacity has at least
-        `EDGE` of its largest depth.
+    `lung` is the depth of both lungs in cm, (side, side).
     """
     depth, mask = np.zeros_like(lung), np.zeros(lung.shape, dtype=bool)
     for opacity in opacities:
@@ -98,7 +76,7 @@ def fluid_depth(grid: Grid, opacities: tuple[Opacity, ...], lung: np.ndarray) ->
         cos, sin = np.cos(opacity.turn), np.sin(opacity.turn)
         distance = np.hypot((cos * dx + sin * dy) / opacity.across, (cos * dy - sin * dx) / opacity.down)
         rng = np.random.default_rng(opacity.seed)
-        ragged = smooth_noise(rng, 8, grid.side) + 0.6 * smooth_noise(rng, 17, grid.side) - 0.8
+        ragged = smooth_noise(rng, 8, len(grid.x)) + 0.6 * smooth_noise(rng, 17, len(grid.x)) - 0.8
         shape = ((1.15 - distance - opacity.rough * ragged) / 0.55).clip(0, 1)
         own = opacity.fill * shape * lung
         if own.max() > 0:

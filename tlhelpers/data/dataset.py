@@ -1,7 +1,8 @@
-"""What a data set is here: labelled images in a training, a validation and a test set, and a card."""
+"""A data set: labelled images in a training, a validation and a test set, and a card that describes them."""
 
 from __future__ import annotations
 
+import copy
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DataCard:
-    """Where a data set comes from, under which terms, and what it must not be taken for."""
+    """Source and licence of a data set, and what it must not be taken for."""
 
     name: str
     summary: str
@@ -41,17 +42,18 @@ class ImageSplit(Dataset[tuple[Any, int]]):
     """The labelled images of one split of a data set.
 
     `split[i]` is `(image, label)`: an RGB `PIL.Image.Image`, or what `transform` makes of it, and an int.
-    Each split has a transform of its own, so augmentation for training never reaches validation.
+    Each split has its own transform, so that augmentation for training never reaches validation.
 
     Args:
-        load: gives image number `i` as an RGB PIL image. Must be picklable, so that worker processes of a
-            `DataLoader` can use it on every operating system: a small class with `__call__`, no lambda.
-        labels: class index of each image.
+        load: returns image number `i` as an RGB PIL image. Must be picklable for the worker processes of a
+            `DataLoader`: a small class with `__call__`, no lambda.
+        labels: class index of each image, shape (n,).
         classes: class names; `classes[label]` is the name of a label.
-        keys: a stable name for each image, unique in the data set (a relative path, say).
+        keys: a stable name for each image, unique in the data set, such as a relative path.
         name: "train", "val" or "test".
-        groups: for each image the group (patient, drawing) that must not be divided, or None.
-        transform: called with the PIL image when an image is read; None leaves it as it is.
+        groups: for each image the group (patient, drawing) that must stay in one split, or None.
+        transform: called with the PIL image when an image is read; None returns the image itself.
+        workers: processes that read its images where they are not kept in memory; None chooses.
     """
 
     def __init__(
@@ -64,9 +66,9 @@ class ImageSplit(Dataset[tuple[Any, int]]):
         name: str,
         groups: Sequence[str] | None = None,
         transform: Callable[[Image.Image], Any] | None = None,
+        workers: int | None = None,
     ) -> None:
-        counts = {len(labels), len(keys), len(labels if groups is None else groups)}
-        if len(counts) != 1:
+        if len({len(labels), len(keys), len(labels if groups is None else groups)}) != 1:
             raise DataError(f"split '{name}': {len(labels)} labels, {len(keys)} keys and {len(groups or ())} groups")
         self.load = load
         self.labels = torch.as_tensor(np.asarray(labels, dtype=np.int64))
@@ -75,7 +77,8 @@ class ImageSplit(Dataset[tuple[Any, int]]):
         self.name = name
         self.groups = None if groups is None else tuple(groups)
         self.transform = transform
-        self.rows: tuple[int, ...] = tuple(range(len(self.labels)))  # numbers that `load` understands
+        self.workers = workers
+        self.rows: tuple[int, ...] = tuple(range(len(self.labels)))  # the numbers by which `load` knows the images
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -89,24 +92,32 @@ class ImageSplit(Dataset[tuple[Any, int]]):
         return f"ImageSplit '{self.name}': {len(self)} images ({counts})"
 
     def image(self, index: int) -> Image.Image:
-        """Image number `index` as an RGB PIL image, whatever the transform."""
+        """Image number `index` as an RGB PIL image, without the transform."""
         return self.load(self.rows[index])
 
     def counts(self) -> pd.Series[int]:
-        """How many images each class has, as a Series indexed by class name (classes without one count 0)."""
+        """Number of images of each class, indexed by class name; 0 for a class without images."""
         counts = torch.bincount(self.labels, minlength=len(self.classes))
         return pd.Series(counts.numpy(), index=list(self.classes), name=self.name)
 
     def with_transform(self, transform: Callable[[Image.Image], Any] | None) -> ImageSplit:
-        """The same images seen through another transform; `self` is left as it is."""
-        return self._view(range(len(self)), transform)
+        """The same images with another transform; `self` does not change."""
+        view = copy.copy(self)
+        view.transform = transform
+        return view
 
     def select(self, indices: Sequence[int]) -> ImageSplit:
         """The images at `indices`, in that order, with the same transform."""
-        return self._view(indices, self.transform)
+        indices = [int(i) for i in indices]
+        view = copy.copy(self)
+        view.labels = self.labels[indices]
+        view.keys = tuple(self.keys[i] for i in indices)
+        view.groups = None if self.groups is None else tuple(self.groups[i] for i in indices)
+        view.rows = tuple(self.rows[i] for i in indices)
+        return view
 
     def per_class(self, count: int, *, seed: int = 0) -> ImageSplit:
-        """At most `count` images of each class, drawn with `seed`; a smaller count is a subset of a larger.
+        """At most `count` images of each class, drawn with `seed`; a smaller count gives a subset of a larger one.
 
         Raises:
             DataError: if `count` is less than 1.
@@ -114,57 +125,34 @@ class ImageSplit(Dataset[tuple[Any, int]]):
         if count < 1:
             raise DataError(f"per_class needs a count of at least 1, not {count}")
         order = np.random.default_rng(seed).permutation(len(self))
-        chosen = [i for c in range(len(self.classes)) for i in order[self.labels.numpy()[order] == c][:count]]
-        return self.select(sorted(int(i) for i in chosen))
+        labels = self.labels.numpy()[order]
+        return self.select(sorted(i for c in range(len(self.classes)) for i in order[labels == c][:count]))
 
     def show(self, count: int = 16, *, seed: int = 0) -> Figure:
-        """A figure of `count` images drawn with `seed`, each under its class name."""
+        """A figure of `count` images drawn with `seed`, each with its class name."""
         from tlhelpers import plots
 
-        indices = np.random.default_rng(seed).permutation(len(self))[:count]
+        indices = [int(i) for i in np.random.default_rng(seed).permutation(len(self))[:count]]
         titles = [self.classes[int(self.labels[i])] for i in indices]
-        return plots.image_grid([self.image(int(i)) for i in indices], titles, title=f"{self.name}: a sample")
-
-    def _view(self, indices: Sequence[int], transform: Callable[[Image.Image], Any] | None) -> ImageSplit:
-        view = ImageSplit(
-            self.load,
-            [int(self.labels[i]) for i in indices],
-            self.classes,
-            keys=[self.keys[i] for i in indices],
-            name=self.name,
-            groups=None if self.groups is None else [self.groups[i] for i in indices],
-            transform=transform,
-        )
-        view.rows = tuple(self.rows[i] for i in indices)
-        return view
+        return plots.image_grid([self.image(i) for i in indices], titles, title=f"{self.name}: a sample")
 
 
 @dataclass
 class ImageData:
-    """A data set: three splits over the same classes, and a card.
+    """A data set: two or three splits over the same classes, and a card."""
 
-    Attributes:
-        name: the name or folder it was loaded by.
-        train, val: what a network learns from, and what choices (epoch, learning rate) are made on.
-        test: what the final number is measured on; None where a folder has no such split.
-        card: source, licence, what the data is not.
-        report: what the scan of a folder found, bad files included; None for data that is not a folder.
-    """
-
-    name: str
+    name: str  # the name or folder it was loaded by
     train: ImageSplit
-    val: ImageSplit
-    test: ImageSplit | None
+    val: ImageSplit  # on which epoch and learning rate are chosen
+    test: ImageSplit | None  # None if there is no test set
     card: DataCard
-    report: ScanReport | None = field(default=None, repr=False)
+    report: ScanReport | None = field(default=None, repr=False)  # of the scan of a folder, bad files included
 
     def __post_init__(self) -> None:
         for split in self.splits():
             if split.classes != self.train.classes:
-                raise DataError(
-                    f"{self.name}: split '{split.name}' has the classes {list(split.classes)}, "
-                    f"but 'train' has {list(self.train.classes)}"
-                )
+                found = f"the classes {list(split.classes)}, but 'train' has {list(self.train.classes)}"
+                raise DataError(f"{self.name}: split '{split.name}' has {found}")
             if len(split) == 0:
                 raise DataError(f"{self.name}: split '{split.name}' has no images")
 
@@ -175,7 +163,7 @@ class ImageData:
 
     @property
     def num_classes(self) -> int:
-        """How many classes there are."""
+        """Number of classes."""
         return len(self.classes)
 
     def splits(self) -> list[ImageSplit]:
@@ -183,7 +171,7 @@ class ImageData:
         return [split for split in (self.train, self.val, self.test) if split is not None]
 
     def sizes(self) -> pd.DataFrame:
-        """Images by class (rows) and split (columns), with sums in a last row `total`."""
+        """Number of images by class (rows) and split (columns), with sums in a last row `total`."""
         table = pd.concat([split.counts() for split in self.splits()], axis=1)
         table.loc["total"] = table.sum()
         return table

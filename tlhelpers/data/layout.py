@@ -1,217 +1,149 @@
-"""Which folders are classes and which are splits: what can be told from names alone, before a file is opened."""
+"""Which folders of an image folder are splits and which are classes, told from their names."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from tlhelpers.data.images import printable
 from tlhelpers.errors import DataError
 
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
-_CLUTTER = {  # left by operating systems and tools; names that begin with a dot are ignored as well
-    "__macosx",
-    "__pycache__",
-    "$recycle.bin",
-    "@eadir",
-    "desktop.ini",
-    "ehthumbs.db",
-    "icon\r",
-    "lost+found",
-    "system volume information",
-    "thumbs.db",
-}
-_IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".ppm", ".pgm", ".gif", ".jp2"}
-_IMAGE_SUFFIXES |= {".avif", ".heic", ".heif"}
-_ARCHIVES = {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"}
+_SPLITS = {"train": {"train", "training"}, "val": {"val", "valid", "validation"}, "test": {"test", "testing"}}
+_CLUTTER = re.compile(  # left by operating systems and tools
+    r"\..*|__macosx|__pycache__|\$recycle\.bin|@eadir|desktop\.ini|(eh)?thumbs\.db|icon\r|lost\+found"
+    r"|system volume information",
+    re.IGNORECASE | re.DOTALL,
+)
+_IMAGE = re.compile(r"\.(jpe?g|png|webp|tiff?|bmp|p[gp]m|gif|jp2|avif|hei[cf])", re.IGNORECASE)
 
 
 @dataclass
 class Layout:
-    """Where the images of each split and class should be.
-
-    Attributes:
-        root: the folder, absolute.
-        kind: "splits" for root/train/cats/..., "classes" for root/cats/...
-        folders: for each (split, class) its folder and the files in it at any depth, sorted. The split is "train",
-            "val" or "test", or None where the folder is not divided.
-        ignored: how many hidden files, thumbnails and the like were passed over.
-        strays: files that lie outside the class folders, and folders beside the splits.
-        unlabelled: split folders without class folders.
-        unreadable: folders that could not be listed, each with a reason.
-        looped: links to folders that were not followed, because they lead back.
-    """
+    """The class folders of an image folder, and what else is in it; all paths are relative to `root`."""
 
     root: Path
-    kind: Literal["classes", "splits"] = "classes"
-    folders: dict[tuple[str | None, str], tuple[Path, list[Path]]] = field(default_factory=dict)
-    ignored: int = 0
-    strays: list[Path] = field(default_factory=list)
-    unlabelled: list[Path] = field(default_factory=list)
-    unreadable: list[tuple[Path, str]] = field(default_factory=list)
-    looped: list[Path] = field(default_factory=list)
+    class_folders: dict[tuple[str | None, str], Path] = field(default_factory=dict)  # by split (or None) and class
+    strays: list[Path] = field(default_factory=list)  # files and folders that are in no class folder
+    unreadable: dict[Path, str] = field(default_factory=dict)  # folders that cannot be listed, and why
+    looped: list[Path] = field(default_factory=list)  # links that lead back to a folder already visited
+    ignored: set[Path] = field(default_factory=set)  # hidden files, thumbnails and the like
+
+    def walk(self, top: Path, seen: set[Path]) -> Iterator[tuple[list[Path], list[Path]]]:
+        """The folders and files in `top`, then in each folder below it, sorted; folders in `seen` are left out."""
+
+        def note(error: OSError) -> None:
+            folder = Path(error.filename).relative_to(self.root)
+            self.unreadable[folder] = f"the folder cannot be opened ({error.strerror or error})"
+
+        for place, folders, files in os.walk(self.root / top, onerror=note, followlinks=True):
+            here, real = Path(place).relative_to(self.root), Path(place).resolve()
+            if real in seen:
+                self.looped.append(here)
+                folders.clear()
+                continue
+            seen.add(real)
+            clutter = {name for name in (*folders, *files) if _CLUTTER.fullmatch(name)}
+            self.ignored |= {here / name for name in clutter}
+            folders[:] = sorted(set(folders) - clutter)
+            yield [here / name for name in folders], [here / name for name in sorted(set(files) - clutter)]
+
+    def listing(self, folder: Path) -> tuple[list[Path], list[Path]]:
+        """The folders and files in `folder`, sorted, without clutter."""
+        return next(self.walk(folder, set()), ([], []))
+
+    def files_below(self, folder: Path) -> list[Path]:
+        """The files in a class folder at any depth; each folder counts once, even if links lead in circles."""
+        seen = {self.root.resolve(), (self.root / folder.parent).resolve()}
+        return [file for _, files in self.walk(folder, seen) for file in files]
 
 
 def find_layout(root: str | os.PathLike[str]) -> Layout:
-    """Tell splits and classes of an image folder from its folder names.
+    """Find the class folders of an image folder, and the splits they are in.
 
     Raises:
-        DataError: if there is no such folder, or its arrangement is not one that `scan_folder` describes.
+        DataError: if there is no such folder, or it is not arranged as `scan_folder` describes.
     """
     layout = Layout(existing_folder(root))
-    folders, layout.strays = _listing(layout, layout.root)
+    where = printable(layout.root)
+    folders, layout.strays = layout.listing(Path())
     if not folders:
-        raise DataError(_no_classes(layout))
-    splits = _splits(layout, folders)
-    if splits is None:
-        _add_classes(layout, None, layout.root, folders)
-    else:
-        layout.kind = "splits"
+        found = "images but no class folders" if any(map(is_image_name, layout.strays)) else "no class folders"
+        advice = f"it holds {found}: make one for each class, such as {where}/cats, and put its images there"
+        raise DataError(f"{where}: {layout.unreadable.get(Path(), advice)}.")
+    splits = _find_splits(layout, folders)
+    if splits:
         layout.strays += [folder for folder in folders if folder not in splits.values()]
-        for split, folder in splits.items():
-            classes, files = _listing(layout, folder)
-            layout.strays += files
-            if classes:
-                _add_classes(layout, split, folder, classes)
-            else:
-                layout.unlabelled.append(folder)
-    if len({name for _, name in layout.folders}) < 2:
-        raise DataError(_one_class(layout))
+    else:
+        layout.class_folders = {(None, folder.name): folder for folder in folders}
+    for split, parent in splits.items():
+        classes, files = layout.listing(parent)
+        layout.class_folders |= {(split, folder.name): folder for folder in classes}
+        layout.strays += files if classes else [parent]
+    if len({name for _, name in layout.class_folders}) < 2:
+        only = next(iter(layout.class_folders.values()))
+        inner = some(folder.name for folder in layout.listing(only)[0])
+        hint = f"It holds the folders {inner}: if those are the splits or classes, give {where}/{printable(only)}."
+        hint = hint if inner else "Make one folder for each class."
+        raise DataError(f"{where} has only one class, '{printable(only.name)}', and needs two or more. {hint}")
     return layout
 
 
-def is_image_name(path: Path) -> bool:
-    """Whether a file's name ends as the names of images do."""
-    return path.suffix.lower() in _IMAGE_SUFFIXES
+def _find_splits(layout: Layout, folders: Sequence[Path]) -> dict[str, Path]:
+    """The folder of each split, in the order train, val, test; empty if the folders are classes."""
+    found = {split: [folder for folder in folders if split_name(folder) == split] for split in _SPLITS}
+    others = [folder for folder in folders if split_name(folder) is None]
+    train = found["train"]
+    classes, files = layout.listing(train[0]) if train else ([], [])
+    if others and (not classes or any(map(is_image_name, files))):
+        return {}  # one of the classes may be called "train"
+    if not train:
+        problem = "no folder 'train' to learn from"
+    elif not classes:
+        problem = f"'{train[0]}' holds no class folders: make one for each class, and put its images there"
+    elif others and not found["val"] and not found["test"]:
+        problem = (
+            "'train' may be a split or a class: name the splits train, val and test, and move other folders elsewhere; "
+            "or rename the class"
+        )
+    elif any(len(same) > 1 for same in found.values()):
+        problem = "two of them name the same split: keep one"
+    else:
+        return {split: same[0] for split, same in found.items() if same}
+    raise DataError(f"{printable(layout.root)} holds the folders {some(folders)}, but {problem}.")
 
 
 def existing_folder(root: str | os.PathLike[str]) -> Path:
-    """The absolute path of a folder that exists; `~` stands for the home folder.
-
-    Raises:
-        DataError: if there is none, or it is a file.
-    """
+    """The absolute path of a folder; `~` stands for the home folder. A DataError if there is none, or it is a file."""
     if not os.fspath(root):
         raise DataError("The path of the folder is empty: give the folder that holds the class folders.")
     path = Path(root).expanduser().absolute()
     if path.is_dir():
         return path.resolve() if ".." in path.parts else path
-    if not path.exists():
-        parent = next(folder for folder in path.parents if folder.is_dir())
-        raise DataError(f"There is no folder {printable(path)}. The nearest folder that exists is {printable(parent)}.")
-    if path.suffix.lower() in _ARCHIVES:
-        raise DataError(f"{printable(path)} is an archive: unpack it first, and give the folder that comes out.")
-    raise DataError(f"{printable(path)} is a file: give the folder that holds the class folders.")
+    if path.exists():
+        raise DataError(f"{printable(path)} is a file: give the folder of the class folders; unpack an archive first.")
+    parent = next(folder for folder in path.parents if folder.is_dir())
+    raise DataError(f"There is no folder {printable(path)}. The nearest folder that exists is {printable(parent)}.")
 
 
-def _listing(layout: Layout, folder: Path) -> tuple[list[Path], list[Path]]:
-    """The folders and the files in `folder`, each sorted by name, without clutter."""
-    try:
-        with os.scandir(folder) as entries:
-            found = sorted((entry.name, _leads_to_folder(entry)) for entry in entries)
-    except OSError as error:
-        layout.unreadable.append((folder, f"the folder cannot be opened ({error.strerror or error})"))
-        return [], []
-    kept = [(name, is_dir) for name, is_dir in found if name[0] != "." and name.casefold() not in _CLUTTER]
-    layout.ignored += len(found) - len(kept)
-    return [folder / name for name, is_dir in kept if is_dir], [folder / name for name, is_dir in kept if not is_dir]
+def split_name(folder: Path) -> str | None:
+    """The split that a folder is named as: "train", "val" or "test"; None for any other name."""
+    return next((split for split, names in _SPLITS.items() if folder.name.casefold() in names), None)
 
 
-def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself: as a file it will be found bad, with a reason
-        return False
+def is_image_name(path: Path) -> bool:
+    """True if the file's name ends as the names of images do."""
+    return _IMAGE.fullmatch(path.suffix) is not None
 
 
-def _add_classes(layout: Layout, split: str | None, parent: Path, folders: Sequence[Path]) -> None:
-    for folder in folders:
-        seen = {layout.root.resolve(), parent.resolve()}
-        layout.folders[split, folder.name] = folder, _files_below(layout, folder, seen)
+def some(names: Iterable[str | Path]) -> str:
+    """The first five names, and how many more there are."""
+    shown = [printable(name) for name in names]
+    return ", ".join(shown[:5]) + (f" and {len(shown) - 5:,} more" if len(shown) > 5 else "")
 
 
-def _files_below(layout: Layout, folder: Path, seen: set[Path]) -> list[Path]:
-    """All files at any depth; `seen` holds the folders that were visited, so a link that leads back ends there."""
-    files: list[Path] = []
-    pending = [folder]
-    while pending:
-        folder = pending.pop()
-        if folder.resolve() in seen:
-            layout.looped.append(folder)
-            continue
-        seen.add(folder.resolve())
-        deeper, here = _listing(layout, folder)
-        files += here
-        pending += reversed(deeper)
-    return files
-
-
-def _splits(layout: Layout, folders: Sequence[Path]) -> dict[str, Path] | None:
-    """The folder of each split, in the order train, val, test; None if the folders are classes."""
-    named = [(SPLIT_NAMES[folder.name.casefold()], folder) for folder in folders if _is_split_name(folder)]
-    others = [folder.name for folder in folders if not _is_split_name(folder)]
-    names = [split for split, _ in named]
-    where = printable(layout.root)
-    if "train" not in names:
-        if others or not named:
-            return None
-        raise DataError(f"{where} holds {_quoted([f.name for _, f in named])} but no folder 'train' to learn from.")
-    train = named[names.index("train")][1]
-    deeper, direct = _listing(Layout(layout.root), train)  # a look ahead: nothing is counted twice
-    if others and (not deeper or any(is_image_name(file) for file in direct)):
-        return None  # a class that happens to be called "train"
-    if not deeper:
-        raise DataError(
-            f"{printable(train)} holds no class folders: make one folder for each class in it, "
-            "named as the class, and put the images there."
-        )
-    if others and set(names) == {"train"}:
-        raise DataError(
-            f"{where}: 'train' holds folders, as a training set does, but beside it stand {_quoted(others)}. "
-            "Name the splits train, val and test, and move other folders elsewhere; if 'train' is a class, rename it."
-        )
-    twice = [folder.name for split, folder in named if names.count(split) > 1]
-    if twice:
-        raise DataError(f"{where}: {_quoted(twice)} name the same split: keep one of them.")
-    return {split: folder for wanted in ("train", "val", "test") for split, folder in named if split == wanted}
-
-
-def _is_split_name(folder: Path) -> bool:
-    return folder.name.casefold() in SPLIT_NAMES
-
-
-def _quoted(names: Sequence[str]) -> str:
-    shown = ", ".join(f"'{printable(name)}'" for name in names[:5])
-    return shown + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-
-def _one_class(layout: Layout) -> str:
-    folder, _ = next(iter(layout.folders.values()))
-    inner = [deeper.name for deeper in _listing(Layout(layout.root), folder)[0]]
-    hint = (
-        f"It holds folders itself ({_quoted(inner)}): if those are the splits or classes, give {printable(folder)}."
-        if inner
-        else "Make one folder for each class."
-    )
-    return f"{printable(layout.root)} has only one class, '{printable(folder.name)}', and needs two or more. {hint}"
-
-
-def _no_classes(layout: Layout) -> str:
-    where = printable(layout.root)
-    if layout.unreadable:
-        return f"{where}: {layout.unreadable[0][1]}."
-    wanted = f"make one folder for each class in it, such as {where}/cats and {where}/dogs"
-    if any(is_image_name(file) for file in layout.strays):
-        return f"{where} holds images but no class folders: {wanted}, and move each image into its class."
-    return f"{where} holds no class folders: {wanted}, and put the images there."
+def plural(count: int, noun: str) -> str:
+    """`count` with its noun: "1 image", "2,000 images", "2 classes"."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "es" if noun.endswith("s") else "s")

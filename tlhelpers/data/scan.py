@@ -2,24 +2,82 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import unicodedata
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import pandas as pd
 from PIL import ImageFile
 
-from tlhelpers.data.images import BadImageError, ImageFacts, inspect_image, printable
-from tlhelpers.data.layout import SPLIT_NAMES, Layout, find_layout, is_image_name
-from tlhelpers.data.report import BadFile, ScannedImage, ScanReport, listed_bad, plural, some
+from tlhelpers.data.images import BadImageError, printable, read_image
+from tlhelpers.data.layout import Layout, find_layout, is_image_name, plural, some, split_name
 from tlhelpers.errors import DataError
 
-__all__ = ["BadFile", "ScanReport", "ScannedImage", "scan_folder"]
+_BAD_SHOWN = 50  # bad files that a report lists
 
-_SHOWN = 20  # bad files that an error lists
+
+@dataclass(frozen=True)
+class ScannedFile:
+    """A file in a class folder: a good image, or a bad file and the reason."""
+
+    split: str | None  # "train", "val" or "test"; None if the folder is not divided
+    class_name: str
+    path: Path  # relative to the folder
+    num_bytes: int = 0
+    sha256: str = ""  # of a good image's file
+    reason: str = ""  # why a bad file cannot be used
+    group: str | None = None  # the group (patient, drawing) that must not be divided, if the reader names one
+
+    @property
+    def key(self) -> str:
+        """The relative path with forward slashes: the file's name on every operating system."""
+        return printable(self.path)
+
+
+@dataclass(frozen=True)
+class ScanReport:
+    """What an image folder holds; `print(report)` summarises it. Paths are relative to `root`."""
+
+    root: Path
+    classes: tuple[str, ...]  # those with a good image, sorted
+    images: tuple[ScannedFile, ...]  # the good images, sorted by split (train, val, test), class and path
+    bad: tuple[ScannedFile, ...] = ()  # the files that were left out
+    duplicates: tuple[tuple[ScannedFile, ...], ...] = ()  # images whose files are the same byte for byte
+    ignored: int = 0  # number of hidden files, thumbnails and the like
+    strays: tuple[Path, ...] = ()  # files and folders that are not used, because they are in no class folder
+    notes: tuple[str, ...] = ()  # what a reader should know before training
+
+    @property
+    def noteworthy(self) -> bool:
+        """True if a file was left out, or there are notes."""
+        return bool(self.bad or self.notes)
+
+    def table(self) -> pd.DataFrame:
+        """The bad files, one a row, with the columns split, class, file and reason."""
+        rows = [(bad.split or "", printable(bad.class_name), bad.key, bad.reason) for bad in self.bad]
+        return pd.DataFrame(rows, columns=["split", "class", "file", "reason"], dtype=object)
+
+    def __str__(self) -> str:
+        counts = Counter(image.split for image in self.images if image.split)
+        splits = f" ({', '.join(f'{split} {count}' for split, count in counts.items())})" if counts else ""
+        found = f"{plural(len(self.images), 'image')} in {plural(len(self.classes), 'class')}{splits}"
+        lines = [f"{printable(self.root)}: {found}"]
+        if self.bad:
+            lines.append(f"  left out: {plural(len(self.bad), 'bad file')}")
+            lines += [f"    {file.key}: {file.reason}" for file in self.bad[:_BAD_SHOWN]]
+        if len(self.bad) > _BAD_SHOWN:
+            lines.append(f"    and {len(self.bad) - _BAD_SHOWN:,} more, in the report's .table()")
+        if self.ignored:
+            lines.append(f"  ignored: {self.ignored} hidden or system files and folders")
+        if self.strays:
+            lines.append(f"  not used, in no class folder: {some(self.strays)}")
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
 
 def scan_folder(
@@ -27,10 +85,9 @@ def scan_folder(
 ) -> ScanReport:
     """Decode every image of a folder, and report what is good, bad or doubtful.
 
-    Two arrangements are understood: root/<class>/files, and root/<split>/<class>/files with the splits train
-    (or training), val (valid, validation) and test (testing), in capitals or not. Files deeper inside a class
-    folder count for the class. Hidden files, __MACOSX, Thumbs.db and the like are passed over and counted.
-    A folder without a good image does not become a class.
+    The folder holds root/<class>/files, or root/<split>/<class>/files with the splits train (or training), val (valid,
+    validation) and test (testing), in capitals or not. Files deeper inside a class folder belong to the class. Hidden
+    files, __MACOSX, Thumbs.db and the like are passed over and counted.
 
     Args:
         root: the folder.
@@ -39,139 +96,91 @@ def scan_folder(
 
     Raises:
         DataError: if the folder does not exist, is not arranged as above, has fewer than two classes with good
-            images, or has bad files while `on_bad` is "refuse".
+            images, or has bad files and `on_bad` is "refuse".
     """
     if on_bad not in ("skip", "refuse"):
         raise DataError(f"on_bad must be 'skip' or 'refuse', not {on_bad!r}.")
     layout = find_layout(root)
-    images, bad = _decode_all(layout, progress)
-    if bad and on_bad == "refuse":
-        lines = "\n".join(listed_bad(bad, _SHOWN))
-        raise DataError(f"{printable(layout.root)} holds {plural(len(bad), 'bad file')}:\n{lines}")
-    filled = {(image.split, image.class_name) for image in images}
-    empty = [folder for key, (folder, _) in layout.folders.items() if key not in filled]
-    empty = [folder.relative_to(layout.root) for folder in empty]
-    classes = tuple(sorted({image.class_name for image in images}))
-    if len(classes) < 2:
-        raise DataError(_too_few_good(layout.root, classes, empty, bad))
-    duplicates = _duplicates(images)
-    return ScanReport(
+    files = _decode_all(layout, progress)
+    images = tuple(file for file in files if not file.reason)
+    same_file = defaultdict(list)
+    for image in images:
+        same_file[image.sha256].append(image)
+    duplicates = tuple(tuple(same) for same in same_file.values() if len(same) > 1)
+    report = ScanReport(
         root=layout.root,
-        layout=layout.kind,
-        classes=classes,
-        images=tuple(images),
-        bad=tuple(bad),
-        empty_folders=tuple(empty),
+        classes=tuple(sorted({image.class_name for image in images})),
+        images=images,
+        bad=tuple(file for file in files if file.reason),
         duplicates=duplicates,
-        ignored=layout.ignored,
-        strays=tuple(stray.relative_to(layout.root) for stray in layout.strays),
-        notes=(*_class_notes(classes, filled), *_duplicate_notes(duplicates), *_layout_notes(layout)),
+        ignored=len(layout.ignored),
+        strays=tuple(layout.strays),
+        notes=_notes(layout, images, duplicates),
     )
+    if report.bad and on_bad == "refuse":
+        raise DataError(f"There are bad files, and on_bad is 'refuse'.\n{report}")
+    if len(report.classes) < 2:
+        found = f"only '{printable(report.classes[0])}' has" if report.classes else "no class has"
+        raise DataError(f"Two classes with good images are needed, but {found} any.\n{report}")
+    return report
 
 
-def _decode_all(layout: Layout, progress: bool) -> tuple[list[ScannedImage], list[BadFile]]:
+def _decode_all(layout: Layout, progress: bool) -> list[ScannedFile]:
     from tlhelpers.progress import tqdm
 
-    files = [(*key, file) for key, (_, below) in layout.folders.items() for file in below]
-    bad = [BadFile(None, "", folder.relative_to(layout.root), reason) for folder, reason in layout.unreadable]
-    images: list[ScannedImage] = []
+    def decode(file: ScannedFile) -> ScannedFile:
+        try:
+            data = read_image(layout.root / file.path)[1]
+        except BadImageError as error:
+            return replace(file, reason=error.reason)
+        return replace(file, num_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+    folders = layout.class_folders.items()
+    files = [ScannedFile(*key, file) for key, folder in folders for file in layout.files_below(folder)]
     pool = ThreadPoolExecutor(os.cpu_count())  # threads suffice: Pillow decodes without holding Python's lock
     try:
-        results = pool.map(_inspect, [file for *_, file in files])  # in the order of the files
-        bar = tqdm(results, "checking images", len(files), leave=False, delay=2, disable=not progress)
-        for (split, name, file), facts in zip(files, bar, strict=True):
-            path = file.relative_to(layout.root)
-            if isinstance(facts, str):
-                bad.append(BadFile(split, name, path, facts))
-            else:
-                images.append(ScannedImage(split, name, path, facts.size, facts.num_bytes, facts.sha256))
+        results = pool.map(decode, files)  # in the order of the files
+        files = list(tqdm(results, "checking images", len(files), leave=False, delay=2, disable=not progress))
     finally:
-        pool.shutdown(cancel_futures=True)  # after an interrupt, what has not begun is not begun
-    return images, bad
+        pool.shutdown(cancel_futures=True)  # after an interrupt, no other file is begun
+    return [ScannedFile(None, "", folder, reason=reason) for folder, reason in layout.unreadable.items()] + files
 
 
-def _inspect(file: Path) -> ImageFacts | str:
-    try:
-        return inspect_image(file)
-    except BadImageError as error:
-        return error.reason
-
-
-def _duplicates(images: Iterable[ScannedImage]) -> tuple[tuple[ScannedImage, ...], ...]:
-    same: dict[str, list[ScannedImage]] = defaultdict(list)
-    for image in images:
-        same[image.sha256].append(image)
-    return tuple(tuple(group) for group in same.values() if len(group) > 1)
-
-
-def _too_few_good(root: Path, classes: Sequence[str], empty: Sequence[Path], bad: Sequence[BadFile]) -> str:
-    found = f"only the class '{printable(classes[0])}' has" if classes else "no class folder has"
-    lines = [f"{printable(root)}: two classes are needed, but {found} good images."]
-    lines += [f"No good image is in {some(empty)}."] if empty else []
-    lines += [f"{plural(len(bad), 'bad file')}:", *listed_bad(bad, _SHOWN)] if bad else []
-    return "\n".join(lines)
-
-
-def _class_notes(classes: Sequence[str], filled: set[tuple[str | None, str]]) -> list[str]:
-    notes = []
-    for split in ("train", "val", "test"):
-        missing = [name for name in classes if (split, name) not in filled]
-        if missing and len(missing) < len(classes):
-            notes.append(f"'{split}' has no image of the class {some(missing)}.")
+def _notes(
+    layout: Layout, images: Sequence[ScannedFile], duplicates: Sequence[Sequence[ScannedFile]]
+) -> tuple[str, ...]:
+    """What a reader should know before training."""
+    found: dict[str, list[str | Path]] = defaultdict(list)  # what is said of which files, folders or classes
+    filled = {(image.split, image.class_name) for image in images}
+    classes = sorted({name for _, name in filled})
+    for split in dict.fromkeys(image.split for image in images):
+        found[f"'{split}' has no image of the class"] += [name for name in classes if (split, name) not in filled]
     alike = defaultdict(list)
     for name in classes:
         alike[" ".join(unicodedata.normalize("NFC", name).casefold().split())].append(repr(name))
-    clashes = [names for names in alike.values() if len(names) > 1]
-    return notes + [f"the classes {some(names)} differ in capitals or spaces only." for names in clashes]
-
-
-def _duplicate_notes(duplicates: Sequence[Sequence[ScannedImage]]) -> list[str]:
-    """Of each sort of duplicate, worst first, how many images it concerns and an example."""
-    sorts: dict[str, list[Sequence[ScannedImage]]] = {
-        "stands in two classes, so one label is wrong": [],
-        "stands in two splits, so what is tested was also trained on": [],
-        "is there more than once in its class": [],
-    }
-    classes, splits, copies = sorts.values()
-    for group in duplicates:
-        if len({image.class_name for image in group}) > 1:
-            classes.append(group)
-        if len({image.split for image in group}) > 1:
-            splits.append(group)
-        if len({(image.class_name, image.split) for image in group}) < len(group):
-            copies.append(group)
-    return [
-        f"the same file {what}: {plural(len(groups), 'case')}, such as {some(image.key for image in groups[0])}."
-        for what, groups in sorts.items()
-        if groups
+    for names in alike.values():
+        found["classes that differ in capitals or spaces only"] += names if len(names) > 1 else []
+    copies = defaultdict(list)
+    for same in duplicates:
+        keys = [image.key for image in same]
+        equal = " = ".join([*keys[:5], "..."][: len(keys)])
+        if len({image.class_name for image in same}) > 1:
+            copies["in two classes, so one label is wrong"].append(equal)
+        if len({image.split for image in same}) > 1:
+            copies["in two splits, so what is tested was also trained on"].append(equal)
+        if len({(image.split, image.class_name) for image in same}) < len(same):
+            copies["in its class more than once"].append(equal)
+    for where, cases in copies.items():
+        found[f"the same file is {where} ({plural(len(cases), 'case')}), such as"] += cases[:1]
+    folders = layout.class_folders
+    found["class folders without a good image"] += [folder for key, folder in folders.items() if key not in filled]
+    found["class folders that hold folders named as splits; to count as such, splits must be the outer folders"] += [
+        folder for folder in folders.values() if any(split_name(inner) for inner in layout.listing(folder)[0])
     ]
-
-
-def _layout_notes(layout: Layout) -> list[str]:
-    notes = []
-    strays = [(stray.relative_to(layout.root), stray.is_dir()) for stray in layout.strays]
-    images = [path for path, is_dir in strays if not is_dir and is_image_name(path)]
-    if images:
-        notes.append(f"{plural(len(images), 'image')} in no class folder: {some(images)}.")
-    beside = [path for path, is_dir in strays if is_dir]
-    if beside:
-        notes.append(f"beside the splits, these folders were not used: {some(beside)}.")
-    if layout.unlabelled:
-        folders = some(folder.relative_to(layout.root) for folder in layout.unlabelled)
-        notes.append(f"without class folders, and so not used: {folders}.")
-    inner = [folder for folder, files in layout.folders.values() if _holds_splits(folder, files)]
-    if inner:
-        notes.append(
-            f"folders named as splits stand inside classes ({some(folder.name for folder in inner)}) and were taken "
-            "together; for a division that is kept, the splits must be the outer folders."
-        )
-    if layout.looped:
-        links = some(folder.relative_to(layout.root) for folder in layout.looped)
-        notes.append(f"links that lead back to a folder already seen were not followed: {links}.")
+    found["images and folders that are not used, because they are in no class folder"] += [
+        stray for stray in layout.strays if is_image_name(stray) or (layout.root / stray).is_dir()
+    ]
+    found["links not followed, because they lead back to a folder already seen"] += layout.looped
     if ImageFile.LOAD_TRUNCATED_IMAGES:
-        notes.append("PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set, so truncated images passed as good.")
-    return notes
-
-
-def _holds_splits(folder: Path, files: Iterable[Path]) -> bool:
-    return any(file.relative_to(folder).parts[0].casefold() in SPLIT_NAMES for file in files if file.parent != folder)
+        found["truncated images passed as good, because this is set"] += ["PIL.ImageFile.LOAD_TRUNCATED_IMAGES"]
+    return tuple(f"{what}: {some(names)}." for what, names in found.items() if names)

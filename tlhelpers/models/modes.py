@@ -1,4 +1,4 @@
-"""Training and evaluation mode of every module of a network, kept and given back."""
+"""Keep the training or evaluation mode of every module of a network."""
 
 from __future__ import annotations
 
@@ -10,10 +10,7 @@ from torch import nn
 
 @contextlib.contextmanager
 def preserve_modes(model: nn.Module) -> Iterator[None]:
-    """Whatever a `with` block does to the modes, each module has its own back afterwards.
-
-    Giving back only the root's mode would start BatchNorm again that somebody had put to rest.
-    """
+    """Restore the mode of each module on exit; to restore only the root's would wake a frozen BatchNorm."""
     modes = [(module, module.training) for module in model.modules()]
     try:
         yield
@@ -24,7 +21,7 @@ def preserve_modes(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """The whole network in evaluation mode for a `with` block; afterwards each module has its own mode back."""
+    """Put the network into evaluation mode; restore the mode of each module on exit."""
     with preserve_modes(model):
         model.eval()
         yield

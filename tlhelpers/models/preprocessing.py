@@ -1,4 +1,4 @@
-"""What a network's weights expect of an image, and the transforms that do it."""
+"""What a network's weights expect of an image, and the transforms that give it to them."""
 
 from __future__ import annotations
 
@@ -20,19 +20,23 @@ class Preprocessing:
 
     Attributes:
         size: side of the square crop that the network sees, in pixels.
-        resize: the shorter side of the image before the crop, in pixels.
+        resize: shorter side of the image before the crop, in pixels.
         mean, std: of each channel, for values between 0 and 1.
         interpolation: "bilinear" or "bicubic".
     """
 
     size: int = 224
     resize: int = 256
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
     interpolation: str = "bilinear"
 
+    def __post_init__(self) -> None:
+        for name in ("mean", "std"):  # lists, where they were read from JSON
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
     def at(self, size: int) -> Preprocessing:
-        """The same for images of another size (pixels), the crop in the same proportion."""
+        """The same for images of another size in pixels, the crop in the same proportion."""
         if size < 32:
             raise ModelError(f"size {size} px is too small: these networks shrink an image 32 times; use 32 or more")
         return replace(self, size=size, resize=round(size * self.resize / self.size))
@@ -45,11 +49,10 @@ class Preprocessing:
         return v2.Compose([resize, v2.CenterCrop(self.size), *self._to_tensor()])
 
     def training(self, augment: bool = True) -> Transform:
-        """RGB PIL image -> float32 tensor (3, size, size), freshly augmented at each call.
+        """RGB PIL image -> float32 tensor (3, size, size), augmented anew at each call.
 
-        A crop of 50 to 100 % of the area at an aspect ratio of 3:4 to 4:3, flipped half of the time, drawn from
-        torch's global generator. With `augment=False` it is `evaluation()`. The normalisation is the same as
-        there: a training transform without it shows the network other numbers than it will be judged on.
+        A crop of 50 to 100 % of the area, flipped half of the time, drawn from torch's global generator, normalised as
+        in `evaluation()`. With `augment=False` it is `evaluation()`.
         """
         from torchvision.transforms import v2
 
@@ -60,9 +63,8 @@ class Preprocessing:
         return v2.Compose([crop, v2.RandomHorizontalFlip(), *self._to_tensor()])
 
     def undo(self, images: torch.Tensor) -> torch.Tensor:
-        """Take the normalisation back: (..., 3, height, width) -> the same shape, between 0 and 1, to be shown."""
-        mean = torch.tensor(self.mean, device=images.device).view(3, 1, 1)
-        std = torch.tensor(self.std, device=images.device).view(3, 1, 1)
+        """Take back the normalisation: (..., 3, height, width) -> the same shape, between 0 and 1, to be shown."""
+        mean, std = (torch.tensor(x, device=images.device).view(3, 1, 1) for x in (self.mean, self.std))
         return (images * std + mean).clamp(0, 1)
 
     def _to_tensor(self) -> list[Any]:

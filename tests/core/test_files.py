@@ -1,0 +1,107 @@
+"""Files that a crash cannot tear."""
+
+import errno
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tlhelpers import files
+from tlhelpers.files import atomic_write, sha256_of
+
+
+@pytest.fixture
+def path(tmp_path):
+    """A file that is there already."""
+    (tmp_path / "f").write_bytes(b"old")
+    return tmp_path / "f"
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * (files.CHUNK + 1)])
+def test_checksums_are_those_of_hashlib(path, content):
+    path.write_bytes(content)
+    assert sha256_of(path) == hashlib.sha256(content).hexdigest()
+
+
+def test_a_file_is_replaced_at_the_end_only(path):
+    with atomic_write(path) as file:
+        file.write(b"new")
+        file.flush()
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def write(path, error):
+    with atomic_write(path) as file:
+        file.write(b"half")
+        raise error
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit, OSError(errno.ENOSPC, "disk full")])
+def test_an_error_leaves_the_old_file_alone(path, error):
+    with pytest.raises(error if isinstance(error, type) else OSError):
+        write(path, error)
+    assert path.read_bytes() == b"old"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_it_needs_a_folder_and_no_folder_in_its_place(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"cannot write f: the folder .*gone does not exist"):
+        atomic_write(tmp_path / "gone" / "f").__enter__()
+    with pytest.raises(IsADirectoryError, match="a folder has that name"):
+        atomic_write(tmp_path).__enter__()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has neither modes nor links for everyone")
+def test_links_and_the_usual_mode_stay(path):
+    link, target = path.with_name("link"), path.with_name("real")
+    link.symlink_to(target)
+    with atomic_write(link) as file:
+        file.write(b"new")
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"
+    assert target.stat().st_mode == path.stat().st_mode
+
+
+def test_old_leftovers_go_and_young_ones_stay(path):
+    old, young, other = (path.with_name(name) for name in (".f.01.part", ".f.02.part", ".g.01.part"))
+    for part in (old, young, other):
+        part.write_bytes(b"half")
+    for part in (old, other):
+        os.utime(part, (time.time() - 2 * files.STALE,) * 2)
+    with atomic_write(path):
+        pass
+    assert [part.exists() for part in (old, young, other)] == [False, True, True]
+
+
+WRITER = """
+import sys, time
+from tlhelpers.files import atomic_write
+with atomic_write(sys.argv[1]) as file:
+    file.write(b"half of the new")
+    file.flush()
+    print("writing", flush=True)
+    time.sleep(60)
+"""
+
+
+def stop_a_writer(path, stop):
+    with subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline().strip() == b"writing"
+        stop(process)
+    assert path.read_bytes() == b"old"
+
+
+def test_killing_a_writer_leaves_the_old_file(path):
+    stop_a_writer(path, subprocess.Popen.kill)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGINT to one process on Windows")
+def test_interrupting_a_writer_cleans_up(path):
+    stop_a_writer(path, lambda process: process.send_signal(signal.SIGINT))
+    assert list(path.parent.iterdir()) == [path]

@@ -1,0 +1,73 @@
+"""The learning-rate finder suggests a rate that trains, and leaves no trace."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from toy import toy_data, toy_network
+
+import tlhelpers as tl
+from tlhelpers import lr_finder
+
+
+def state_of(model: Any) -> Any:
+    gradients = [parameter.grad for parameter in model.parameters()]
+    return [module.training for module in model.modules()], gradients, torch.get_rng_state().tolist()
+
+
+@pytest.mark.parametrize("own_batches", [False, True])
+def test_a_trial_leaves_no_trace(own_batches: bool) -> None:
+    model = toy_network().train()
+    model.layer1.eval()
+    data: Any = toy_data(20, 8, 4)
+    if own_batches:
+        batches = [(torch.rand(4, 3, 64, 64), torch.tensor([0, 1, 0, 1]))] * 3
+        data = {"train": batches, "val": batches}
+    before, state = tl.snapshot(model), state_of(model)
+    result = tl.find_lr(model, data, batch_size=8)
+    assert result.curve["lr"].is_monotonic_increasing
+    assert "weights are as they were" in repr(result)
+    assert tl.changed(model, before) == []
+    assert state_of(model) == state
+
+
+@pytest.mark.parametrize("error", [RuntimeError("the device is gone"), KeyboardInterrupt()], ids=["error", "Ctrl-C"])
+def test_a_trial_that_is_cut_off_leaves_no_trace(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    epoch, calls, model = lr_finder.train_epoch, iter(range(5)), toy_network()
+    before, state = tl.snapshot(model), state_of(model)
+
+    def failing(*args: Any, **kwargs: Any) -> Any:
+        if next(calls, None) is None:
+            raise error
+        return epoch(*args, **kwargs)
+
+    monkeypatch.setattr(lr_finder, "train_epoch", failing)
+    with pytest.raises(type(error)):
+        tl.find_lr(model, toy_data(20, 8, 4), batch_size=8)
+    assert tl.changed(model, before) == []
+    assert state_of(model) == state
+
+
+def test_the_suggested_learning_rate_trains_and_the_far_end_does_not() -> None:
+    data = toy_data(40, 8, 4)
+    data.train.labels = data.train.labels[torch.randperm(40, generator=torch.Generator().manual_seed(0))]
+    result = tl.find_lr(toy_network(last=0), data, lr=1000.0, lowest=1e-8, batch_size=8, augment=False)
+    assert result.suggestion <= result.highest
+    assert len(result.curve) < 80, "it went on although the loss had exploded"
+    assert "falls fastest" in result.plot().alt
+    run = tl.fit(toy_network(last=0), toy_data(40, 8, 4), epochs=3, lr=result.suggestion, batch_size=8, augment=False)
+    assert run.history["train_loss"].iloc[-1] < run.history["train_loss"].iloc[0]
+
+
+def test_the_proportions_of_learning_rates_are_kept() -> None:
+    result = tl.find_lr(toy_network(last=1), toy_data(20, 8, 4), lr={"layer4": 0.01, "head": 0.1}, batch_size=8)
+    assert result.curve["lr"].max() <= 0.1
+
+
+def test_trials_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(tl.TrainingError, match="10 steps or more"):
+        tl.find_lr(toy_network(), toy_data(), steps=3)
+    with pytest.raises(tl.TrainingError, match="every parameter is frozen"):
+        tl.find_lr(toy_network().requires_grad_(False), toy_data())

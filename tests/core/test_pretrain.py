@@ -1,0 +1,155 @@
+"""How the weights that the package carries are made, stored and measured (experiments/pretrain.py)."""
+
+import io
+import itertools
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import tlhelpers as tl
+from tlhelpers.models import weights
+
+NAMES = ["resnet18", "resnet34", "vgg16_gap"]
+
+
+@pytest.fixture
+def pretrain(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2] / "experiments"))
+    import pretrain
+
+    return pretrain
+
+
+@pytest.fixture
+def state():
+    generator = torch.Generator().manual_seed(0)
+    return {
+        "conv.weight": torch.randn(6, 3, 3, 3, generator=generator) * torch.logspace(-3, 2, 6).view(6, 1, 1, 1),
+        "fc.weight": torch.randn(4, 5, generator=generator),
+        "dead.weight": torch.zeros(2, 3),
+        "bn.running_var": torch.tensor([1e-8, 3e8]),
+        "bn.num_batches_tracked": torch.tensor(7),
+    }
+
+
+def test_rounding_is_at_most_half_a_step_of_each_channels_own_scale(pretrain, state):
+    once = weights.unpack(pretrain.pack(state))
+    twice = weights.unpack(pretrain.pack(once))
+    assert list(once) == list(state)
+    for name, before in state.items():
+        assert once[name].dtype == before.dtype
+        assert torch.allclose(twice[name], once[name], rtol=1e-6, atol=0)  # rounding twice changes nothing
+        if before.ndim < 2 or name == "dead.weight":
+            assert torch.equal(once[name], before)
+            continue
+        step = before.flatten(1).abs().amax(dim=1) / 127
+        error = (once[name] - before).flatten(1).abs().amax(dim=1)
+        assert (error <= step / 2 * 1.001).all()
+        assert (error > 0).all()
+
+
+def test_growing_a_resnet_changes_nothing_at_first(pretrain):
+    small = tl.load_model("resnet18")
+    large = tl.load_model("resnet34", len(small.card.classes), weights="none")
+    pretrain.grow_resnet(large, small)
+    images = torch.rand(2, 3, 64, 64)
+    for training in (False, True):  # nor while BatchNorm sees batches
+        torch.testing.assert_close(large.train(training)(images), small.train(training)(images), rtol=1e-4, atol=1e-4)
+    assert all(parameter.requires_grad for parameter in large.parameters())
+
+
+def vgg(pretrain, layout):
+    """A VGG whose BatchNorm is as after some training."""
+    model = pretrain.vgg_with_batchnorm(layout, 5, 0)
+    norms = [layer for layer in model.features if isinstance(layer, nn.BatchNorm2d)]
+    assert len(norms) == {"A": 8, "D": 13}[layout]
+    for norm in norms:
+        for tensor in (norm.weight, norm.bias, norm.running_mean):
+            nn.init.normal_(tensor, std=0.3)
+        nn.init.uniform_(norm.running_var, 0.5, 2)
+    return model.eval()
+
+
+@torch.no_grad()
+def test_growing_a_vgg_and_folding_its_batchnorm_changes_nothing(pretrain):
+    small, large = vgg(pretrain, "A"), vgg(pretrain, "D")
+    images, others = torch.rand(2, 4, 3, 64, 64)
+    folded = pretrain.folded(large)
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in folded.modules())
+    torch.testing.assert_close(folded(images), large(images), rtol=1e-4, atol=1e-5)
+    pretrain.grow_vgg(large, small, images)
+    for batch in (images, others):  # not only for the images that it was grown with
+        torch.testing.assert_close(large.eval()(batch), small(batch), rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """Tiny ImageNet in miniature, in both layouts; the zip files are what is read while they are there."""
+    rng, rows = np.random.default_rng(0), ""
+    for split, wnid, number in itertools.product(("train", "val"), ("n01", "n02"), range(3)):
+        buffer, name = io.BytesIO(), f"{split}_{wnid}_{number}.JPEG"
+        Image.fromarray(rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(buffer, "PNG")
+        path = tmp_path / (f"train/{wnid}" if split == "train" else "val") / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(buffer.getvalue())
+        with zipfile.ZipFile(tmp_path / f"tiny_imagenet_{split}.zip", "a") as archive:
+            archive.write(path, f"{wnid}/{name}")
+        rows += f"{name}\t{wnid}\t0\t0\t63\t63\n" if split == "val" else ""
+    (tmp_path / "val" / "val_annotations.txt").write_text(rows, encoding="utf8")
+    (tmp_path / "words.txt").write_text("n01\tgoldfish, Carassius\nn02\tbullfrog\n", encoding="utf8")
+    return tmp_path
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_both_layouts_of_the_source_give_the_same(pretrain, tiny, split):
+    from tiny_imagenet import load_pixels
+
+    zips, again = (load_pixels(tiny, split, tiny / "cache") for _ in range(2))
+    (tiny / f"tiny_imagenet_{split}.zip").unlink()
+    files = load_pixels(tiny, split, tiny / "another cache")
+    assert zips.pixels.shape == (6, 3, 64, 64)
+    assert zips.classes == files.classes == ("goldfish", "bullfrog")
+    assert torch.equal(zips.pixels, files.pixels)
+    assert torch.equal(zips.pixels, again.pixels)
+    assert torch.equal(zips.labels, files.labels)
+    with pytest.raises(SystemExit, match="holds neither"):
+        load_pixels(tiny / "cache", split, tiny)
+
+
+@pytest.mark.slow
+def test_the_tool_trains_writes_and_scores(pretrain, tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(weights, "FOLDER", tmp_path / "weights")
+    monkeypatch.setattr(pretrain, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(pretrain, "BATCH", 4)
+    recipe = pretrain.Recipe(sizes=((1, 32), (1, 64)), lr=0.01)
+    monkeypatch.setattr(pretrain, "RECIPES", dict.fromkeys(pretrain.RECIPES, recipe))
+    written = None
+    for name in [*NAMES, "resnet18"]:
+        monkeypatch.setattr("sys.argv", ["pretrain.py", name, "--data", str(tiny)])
+        assert pretrain.main() == 0
+        card = tl.load_model(name, weights="embedded").card
+        assert card.classes == ("goldfish", "bullfrog")
+        assert "1 epoch at 32 px, then 1 epoch at 64 px" in str(card)
+        assert f"{name}: top-1" in capsys.readouterr().out
+        content = (tmp_path / "weights" / "resnet18.safetensors").read_bytes()
+        assert content == (written or content)  # finished: nothing is trained again
+        written = content
+    for name, words in (("resnet34", "grown out of"), ("vgg16_gap", "grown to a VGG16")):
+        assert words in " ".join(str(tl.load_model(name).card).split())
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", NAMES)
+def test_top1_on_the_source_is_what_the_card_says(name, pretrain, real_data, tmp_path):
+    from tiny_imagenet import load_pixels
+
+    if not any(real_data.glob("tiny_imagenet_val*")):
+        pytest.skip(f"{real_data} holds no tiny_imagenet_val.zip")
+    model, facts = tl.load_model(name), weights.read_facts(name)
+    found = pretrain.accuracies(model, load_pixels(real_data, "val", tmp_path), model.card.preprocessing.size)
+    assert found == pytest.approx((facts["top1"], facts["top5"]), abs=0.002)

@@ -1,0 +1,153 @@
+"""Methods over seeds, speeds in interleaved rounds, costs of architectures, and the figures of all of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from torch import nn
+
+import tlcourse as tc
+import tlhelpers as tl
+from tlcourse.measurements import comparison
+from tlhelpers.models.families import ARCHS
+
+
+def compare(**scores: list[float]) -> pd.DataFrame:
+    rows = [(method, seed, score) for method, some in scores.items() for seed, score in enumerate(some)]
+    return tc.compare_methods(pd.DataFrame(rows, columns=["method", "seed", "test"]), "test", "method")
+
+
+def test_the_best_of_interleaved_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, called = [0.0], []
+    costs = {"a": iter([9.0, 2.0, 4.0, 3.0]), "b": iter([9.0, 8.0, 6.0, 50.0])}
+
+    def method(name: str) -> None:
+        called.append(name)
+        clock[0] += next(costs[name])
+
+    monkeypatch.setattr(comparison.time, "perf_counter", lambda: clock[0])
+    table = tc.benchmark_interleaved({name: lambda name=name: method(name) for name in costs}, rounds=3)
+    assert called == ["a", "b"] * 4, "in turn, and not one after the other"
+    assert table.index.name == "method"
+    assert table.to_dict("list") == {"best": [2.0, 6.0], "median": [3.0, 8.0], "ratio": [1.0, 3.0]}
+
+
+@pytest.mark.parametrize("options", [{"rounds": 0}, {"warm_up": -1}, {"methods": {}}])
+def test_nothing_to_time_is_refused(options: dict[str, int]) -> None:
+    with pytest.raises(tl.TLError, match="expected a method and a round"):
+        tc.benchmark_interleaved(**{"methods": {"a": lambda: None}, **options})
+
+
+def test_methods_are_compared_seed_by_seed() -> None:
+    # "near" varies more over seeds than it differs from "best", but it is behind with every single seed.
+    table = compare(far=[0.2, 0.3, 0.4], near=[0.48, 0.58, 0.68], best=[0.50, 0.60, 0.71])
+    assert list(table.index) == ["best", "near", "far"]
+    assert table["no_significant_difference"].tolist() == [True, False, False]
+    assert table["seeds"].tolist() == [3, 3, 3]
+    assert table.loc["best", "std"] == pytest.approx(np.std([0.50, 0.60, 0.71], ddof=1))
+    test = stats.ttest_rel([0.50, 0.60, 0.71], [0.48, 0.58, 0.68])
+    assert table.loc["near", "mean_difference"] == pytest.approx(0.07 / 3)
+    assert table.loc["near", ["low", "high"]].tolist() == pytest.approx(list(test.confidence_interval()))
+
+
+@pytest.mark.parametrize(
+    ("a", "b"), [([0.5, 0.6, 0.4], [0.6, 0.4, 0.49]), ([0.9], [0.1]), ([0.5, 0.5], [0.5, 0.5])], ids=str
+)
+def test_what_seeds_cannot_tell_apart(a: list[float], b: list[float]) -> None:
+    table = compare(a=a, b=b)
+    assert table["no_significant_difference"].all()
+    assert table["low"].isna().all() == (len(a) == 1), "one seed shows nothing"
+
+
+def test_seeds_that_are_missing_or_doubled() -> None:
+    table = compare(a=[0.9, 0.9, 0.9], b=[0.5, 0.6])
+    assert table.loc["b", "seeds"] == 2
+    assert table.loc["b", "mean_difference"] == pytest.approx(0.35)
+    runs = pd.DataFrame({"method": ["a", "a"], "seed": [0, 0], "test": [0.5, 0.6]})
+    with pytest.raises(tl.DataError, match="several runs with the same seed and method"):
+        tc.compare_methods(runs, "test", "method")
+    with pytest.raises(tl.DataError, match="no runs"):
+        tc.compare_methods(runs.iloc[:0], "test", "method")
+
+
+@pytest.mark.parametrize(
+    ("layers", "macs"),
+    [
+        ([nn.Conv2d(3, 8, kernel_size=3, stride=2, padding=1, bias=False)], 3 * 8 * 3 * 3 * 16 * 16),
+        ([nn.Conv2d(3, 3, kernel_size=3, padding=1, groups=3, bias=False)], 3 * 3 * 3 * 32 * 32),
+        ([nn.Flatten(), nn.Linear(3 * 32 * 32, 5, bias=False)], 3 * 32 * 32 * 5),
+    ],
+)
+def test_macs_of_layers_are_those_of_the_formula(layers: list[nn.Module], macs: int) -> None:
+    assert tc.count_macs(nn.Sequential(*layers), 32) == macs
+
+
+def test_counting_leaves_no_trace() -> None:
+    model = tl.load_model("resnet18", 3).train()
+    before = tl.snapshot(model)
+    macs = tc.count_macs(model, 64)
+    assert tl.changed(model, before) == []
+    assert model.training
+    assert tc.count_macs(model.to("meta"), 64) == macs
+
+
+@pytest.fixture(scope="module")
+def table() -> pd.DataFrame:
+    return tc.cost_table()
+
+
+def test_the_table_has_every_architecture_and_agrees_with_torchvision(table: pd.DataFrame) -> None:
+    assert list(table.index) == list(ARCHS)
+    stated = table.dropna()
+    assert set(table.index) - set(stated.index) == {"vgg16_gap", "efficientnet_lite0"}
+    assert (stated["gmacs"] / stated["gmacs_stated"] - 1).abs().max() < 0.01
+    assert table["parameters"].to_dict() == (tl.arch_table()["parameters"] / 1e6).to_dict()
+    # a file holds every parameter as 4 bytes, and little else
+    assert (stated["file"] * 2**20 / (4e6 * stated["parameters"])).between(0.98, 1.06).all()
+    assert table.loc["resnet18", "top1"] == pytest.approx(0.69758)
+
+
+def test_a_heat_map_says_and_writes_every_cell() -> None:
+    table = pd.DataFrame([[0.5, 0.75], [np.nan, 1.0]], index=["head", "all"], columns=[10, 40])
+    marked = pd.DataFrame([[False, True], [False, True]])
+    names = {"title": "T", "xlabel": "images", "ylabel": "trains", "label": "accuracy"}
+    chart = tc.plots.heat_map(table, spread=table / 10, marked=marked, **names)
+    assert chart.alt == "T: a heat map of accuracy. head: 10 50%, 40 75%; all: 40 100%."
+    axis = chart.axes[0]
+    assert [text.get_text() for text in axis.texts] == ["50.0\n± 5.0", "75.0\n± 7.5", "100.0\n± 10.0"]
+    assert [patch.get_xy() for patch in axis.patches] == [(0.53, -0.46), (0.53, 0.54)]
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["10", "40"]
+    assert [text.get_text() for text in tc.plots.heat_map(table, **names).axes[0].texts] == ["50.0", "75.0", "100.0"]
+
+
+def test_figures_say_what_they_show() -> None:
+    rows = [("a", 0.5 + 0.1 * seed, lr) for seed in range(3) for lr in (0.1, 1.0)]
+    table = pd.DataFrame(rows, columns=["method", "test", "lr"])
+    chart = tc.plots.lines(table, "lr", "test", "method", title="T", xlabel="rate", ylabel="accuracy", log=True)
+    assert chart.alt == "T: a line chart of accuracy against rate. a from 60% at 0.1 to 60% at 1."
+    assert [label.get_text() for label in chart.axes[0].get_xticklabels()] == ["0.1", "1"]
+    chart = tc.plots.ranking(table, "test", "method", title="T", xlabel="accuracy")
+    assert chart.alt == "T: a bar chart of accuracy. a 60%."
+    assert chart.axes[0].patches[0].get_width() == pytest.approx(0.6)
+
+
+def test_the_trade_off_names_every_network(table: pd.DataFrame) -> None:
+    chosen = table.dropna().loc[["resnet18", "vgg16"]]
+    xs = {"parameters": "parameters (million)", "file": "file (MB)"}
+    chart = tc.plots.trade_off(chosen, xs, "top1", "family", title="Trade", ylabel="top-1")
+    assert "resnet18 70% at 11.7 parameters (million), 44.7 file (MB)" in chart.alt
+    assert [axis.get_xlabel() for axis in chart.axes] == list(xs.values())
+    assert all(len(axis.lines) == 2 and axis.get_xscale() == "log" for axis in chart.axes)
+    assert chart._repr_mimebundle_()[0]["image/png"].startswith(b"\x89PNG")
+
+
+def test_intervals_are_drawn_where_they_are() -> None:
+    rows = pd.DataFrame({"value": [0.5, 0.9], "low": [0.4, 0.8], "high": [0.6, 1.0]}, index=["cat", "dog"])
+    chart = tc.plots.intervals(rows, title="Recall", xlabel="recall", line=0.7, named="all")
+    assert chart.alt == "Recall: recall. cat 50% (40% to 60%); dog 90% (80% to 100%). A line marks all at 70%."
+    (axis,) = chart.axes
+    drawn = axis.collections[0].get_segments()
+    assert [(float(s[0][0]), float(s[1][0])) for s in drawn] == [(0.4, 0.6), (0.8, 1.0)]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["cat", "dog"]

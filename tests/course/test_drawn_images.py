@@ -1,0 +1,149 @@
+"""Drawn data sets: the same pixels each time, whoever asks in whatever order, with bounded memory."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import random
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import tlcourse as tc
+import tlhelpers as tl
+from tlcourse.safari.scene import render_scene
+
+SMALL: dict[str, dict[str, Any]] = {
+    "safari": {"size": 48, "per_class": 3, "val_per_class": 2, "test_per_class": 2},
+    "phantom": {"size": 64, "patients": 6, "val_patients": 4, "test_patients": 4},
+}
+
+
+@pytest.fixture(params=SMALL)
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def small(name: str, **change: Any) -> tl.ImageData:
+    return tl.load_data(name, **{**SMALL[name], **change})
+
+
+def pixels(split: tl.ImageSplit) -> list[bytes]:
+    return [split.image(i).tobytes() for i in range(len(split))]
+
+
+def digest(split: tl.ImageSplit) -> str:
+    return hashlib.sha256(b"".join(pixels(split))).hexdigest()
+
+
+def thumbnail(image: Image.Image) -> list[int]:
+    return np.asarray(image.convert("L").resize((4, 4), Image.Resampling.BOX), dtype=int).ravel().tolist()
+
+
+def test_neither_the_order_of_reading_nor_changes_to_an_image_matter(name: str) -> None:
+    split = small(name).train
+    for i in random.Random(0).sample(range(len(split)), len(split)):
+        split.image(i).paste((1, 2, 3), (0, 0, 20, 20))
+    assert pixels(split) == pixels(small(name).train)
+
+
+def test_another_process_draws_the_same_and_needs_nothing_of_detection() -> None:
+    code = (
+        "import hashlib, sys, tlhelpers as tl\n"
+        f"for name, options in {SMALL}.items():\n"
+        "    t = tl.load_data(name, **options).train\n"
+        "    print(hashlib.sha256(b''.join(t.image(i).tobytes() for i in range(len(t)))).hexdigest())\n"
+        "print({'tlcourse.detection', 'torchmetrics.detection', 'pycocotools'} & set(sys.modules))"
+    )
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
+    assert other.stdout.split() == [*(digest(small(name).train) for name in SMALL), "set()"]
+
+
+def test_drawing_is_what_it_was_when_the_results_were_measured() -> None:
+    """Thumbnails, with a tolerance for other machines: a changed order of random numbers changes them entirely."""
+    background, _ = render_scene([], seed=(0,), size=64)
+    chest = small("phantom").train.image(0)
+    for image, expected in (
+        (background, [214, 208, 170, 180, 214, 193, 174, 191, 186, 201, 211, 180, 218, 191, 191, 172]),
+        (chest, [88, 99, 100, 70, 105, 84, 90, 113, 98, 138, 114, 93, 219, 242, 228, 182]),
+    ):
+        assert thumbnail(image) == pytest.approx(expected, abs=2)
+
+
+def test_all_images_of_all_splits_and_seeds_differ(name: str) -> None:
+    data = [image for seed in (0, 1) for split in small(name, seed=seed).splits() for image in pixels(split)]
+    assert len(set(data)) == len(data)
+
+
+def test_a_smaller_data_set_is_a_subset(name: str) -> None:
+    option = "per_class" if name == "safari" else "patients"
+    few, many = (small(name, **{option: count}).train for count in (2, 6))
+    if name == "phantom":
+        few, many = tc.phantom_healthy(few), tc.phantom_healthy(many)  # who is ill depends on the number of patients
+    assert set(pixels(few)) < set(pixels(many))
+
+
+def test_the_global_generators_are_neither_used_nor_changed(name: str) -> None:
+    first = digest(small(name).val)
+    torch.manual_seed(5), np.random.seed(5), random.seed(5)
+    states = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
+    assert digest(small(name).val) == first
+    assert torch.equal(states[0], torch.get_rng_state())
+    assert np.array_equal(states[1], np.random.get_state()[1])
+    assert states[2] == random.getstate()
+
+
+def test_a_pickled_loader_is_small_and_draws_the_same_within_its_memory(name: str) -> None:
+    split = small(name).train
+    first = digest(split)
+    parcel = pickle.dumps(split)
+    assert len(parcel) < 20_000, "the images were pickled, too"
+    again = pickle.loads(parcel)
+    again.load.capacity = 5
+    assert digest(again) == first == digest(again)
+    assert len(again.load._cache) == 5
+
+
+def test_the_splits_share_no_group(name: str) -> None:
+    groups = [set(split.groups or ()) for split in small(name).splits()]
+    assert len(set.union(*groups)) == sum(map(len, groups)) > 0
+
+
+def test_the_card_says_what_the_data_are_not(name: str) -> None:
+    assert {"safari": "photographs", "phantom": "No score on them is a medical result"}[name] in small(name).card.is_not
+    assert {"safari": "CC BY-SA 4.0", "phantom": "MIT"}[name] in str(small(name).card)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("safari", {"size": 16}, "size must be from 32 to 512 pixels, not 16"),
+        ("safari", {"size": 1024}, "from 32 to 512 pixels, not 1024"),
+        ("safari", {"clutter": -1}, "clutter must be from 0 to 3, not -1"),
+        ("safari", {"clutter": float("nan")}, "from 0 to 3"),
+        ("safari", {"per_class": 0}, "per_class must be 1 or more, not 0"),
+        ("safari", {"test_per_class": -1}, "test_per_class must be 1 or more"),
+        ("safari", {"seed": -1}, "seed must be 0 or more, not -1"),
+        ("safari", {"colour": "red"}, "colour"),
+        ("phantom", {"size": 32}, "size must be from 48 to 512 pixels, not 32"),
+        ("phantom", {"val_patients": 0}, "val_patients must be 1 or more, not 0"),
+        ("phantom", {"per_patient": 0}, "per_patient must be 1 or more"),
+        ("phantom", {"prevalence": 1.5}, "prevalence of 'train' must be from 0 to 1, not 1.5"),
+        (
+            "phantom",
+            {"prevalence": {"tset": 0.5}},
+            "prevalence: there is no split 'tset'; the splits are train, val, t",
+        ),
+        ("phantom", {"marker": {"test": -2}}, "marker of 'test' must be from -1 to 1, not -2"),
+        ("phantom", {"difficulty": 0}, "difficulty must be from 0.25 to 10, not 0"),
+        ("phantom", {"seed": -1}, "seed must be 0 or more"),
+    ],
+)
+def test_arguments_out_of_range_are_named(name: str, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(tl.DataError, match=message):
+        small(name, **change)

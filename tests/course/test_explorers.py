@@ -1,0 +1,313 @@
+"""The explorers: figures of a setting, controls that redraw them, and errors that are said."""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+from datetime import datetime, timezone
+from typing import Any
+
+import ipywidgets
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+import tlcourse as tc
+import tlhelpers as tl
+from tlcourse.explorers import views, widgets
+from tlhelpers.plots import Chart
+
+SCORES, TRUTH = np.array([0.1, 0.3, 0.6, 0.4, 0.7, 0.9, 0.8]), np.array([0, 0, 0, 1, 1, 1, 1])
+CLASSES = ("well", "ill")
+
+
+@pytest.fixture
+def runs() -> pd.DataFrame:
+    """A grid in which every test accuracy tells its setting: 0.1 + 0.2 * part + 0.04 * count + 0.01 * rate ± 0.01."""
+    table = pd.DataFrame(np.ndindex(4, 3, 3, 3), columns=["trains", "per_class", "lr", "seed"])
+    table["test"] = 0.09 + table @ [0.2, 0.04, 0.01, 0.01]
+    table["val"] = [[test / 3, test / 2, test] for test in table["test"]]
+    table["train_acc"] = [[test / 3] * 3 for test in table["test"]]
+    settings = {"trains": list(views.TRAINS), "per_class": [10, 40, 200], "lr": [1e-4, 3e-4, 1e-3]}
+    return table.assign(**{name: table[name].map(dict(enumerate(values))) for name, values in settings.items()})
+
+
+@pytest.fixture
+def trial() -> tl.LRFinderResult:
+    """A trial whose loss falls from 2 to 1 around 1e-3, and rises from 1e-1 on until it is 5."""
+    lr = np.logspace(-5, 0, 51)
+    smooth = 2 - 1 / (1 + np.exp(-4 * (np.log10(lr) + 3))) + 4.3 * np.clip(np.log10(lr) + 1, 0, None) ** 2
+    return tl.LRFinderResult(pd.DataFrame({"lr": lr, "loss": smooth, "smooth": smooth}), 1e-3, 1e-1)
+
+
+@pytest.fixture(scope="module")
+def network() -> Any:
+    tl.use_profile("quick", device="cpu", precision="fp32")
+    return tl.load_model("resnet18", classes=["red", "green", "blue"], size=64)
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What explorers display, as HTML."""
+    displayed: list[str] = []
+    monkeypatch.setattr(widgets, "display", lambda html: displayed.append(html.data))
+    return displayed
+
+
+def square(colour: str = "red") -> Image.Image:
+    image = Image.new("RGB", (80, 80), colour)
+    image.paste("white", (20, 20, 40, 40))
+    return image
+
+
+def noise() -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
+
+
+def png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+# --- views ------------------------------------------------------------------------------------------------------
+
+
+def test_depth_shows_its_setting_and_frames_it_among_all(runs: pd.DataFrame) -> None:
+    chart = tc.explorers.depth_view(runs, trains="layer3", per_class=40, lr=3e-4)
+    assert chart.get_suptitle().endswith("test accuracy 55.0 ± 1.0 % over 3 seeds")
+    above, below = chart.axes
+    lines = {line.get_label(): line.get_ydata() for line in above.lines}
+    assert lines["validation, mean of 3 seeds"] == pytest.approx([0.55 / 3, 0.55 / 2, 0.55])
+    assert lines["training, mean of 3 seeds"] == pytest.approx([0.55 / 3] * 3)
+    (frame,) = below.patches
+    assert (round(frame.get_y() + 0.46), round(frame.get_x() + 0.47)) == (2, 4)
+    assert below.texts[2 * 9 + 4].get_text() == "55.0\n± 1.0"
+    other = tc.explorers.depth_view(runs, trains="head", per_class=10, lr=1e-4)
+    assert other.axes[0].get_ylim() == above.get_ylim(), "all settings have the same axis"
+    assert "validation accuracy from 18% to 55% in 3 epochs" in chart.alt
+    assert "the highest is 80%, with everything trained" in chart.alt
+
+
+@pytest.mark.parametrize("setting", [{"trains": "layer1"}, {"per_class": 11}, {"lr": 0.5}])
+def test_depth_refuses_what_was_not_measured(runs: pd.DataFrame, setting: dict[str, Any]) -> None:
+    with pytest.raises(tl.DataError, match="was measured"):
+        tc.explorers.depth_view(runs, **{"trains": "head", "per_class": 10, "lr": 1e-3, **setting})
+
+
+def test_depth_of_one_seed_and_with_missing_settings(runs: pd.DataFrame) -> None:
+    some = runs[(runs["seed"] == 1) & ((runs["trains"] != "everything") | (runs["per_class"] != 10))]
+    chart = tc.explorers.depth_view(some, trains="head", per_class=10, lr=1e-3)
+    assert chart.axes[1].texts[0].get_text() == "10.0\n± 0.0"
+    assert len(chart.axes[1].texts) == 4 * 9 - 3
+
+
+@pytest.mark.parametrize(
+    ("rate", "expected"),
+    [
+        (2e-5, "Far below"),
+        (5e-4, "a good place to begin"),
+        (1e-3, "a good place to begin"),
+        (1e-2, "near the edge"),
+        (0.3, "jumps about"),
+        (1.5, "never came this far: the loss had grown too much"),
+    ],
+)
+def test_rate_view_marks_a_rate_and_says_what_to_expect(trial: tl.LRFinderResult, rate: float, expected: str) -> None:
+    chart = tc.explorers.rate_view(trial, rate=rate)
+    assert expected in chart.alt
+    assert chart.axes[0].lines[-1].get_xdata()[0] == rate
+
+
+def test_rates_that_the_trial_did_not_reach_or_that_cannot_be(trial: tl.LRFinderResult) -> None:
+    calm = tl.LRFinderResult(trial.curve[trial.curve["lr"] < 0.1], trial.suggestion, trial.highest)
+    assert tc.explorers.rate_view(calm, rate=1.0).alt.endswith("The trial never came this far.")
+    with pytest.raises(tl.DataError, match="above 0"):
+        tc.explorers.rate_view(trial, rate=0.0)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "prevalence", "expected"),
+    [
+        (0.5, 0.1, "sensitivity 75%, specificity 67%\nOf 1,000 people, 100 of them ill: 75 found, 25 missed, 300"),
+        (0.4, 0.5, "sensitivity 100%, specificity 67%\nOf 1,000 people, 500 of them ill: 500 found, 0 missed, 167"),
+        (0.95, 0.1, "0 false alarms; nobody is called"),
+        (0.65, 0.1, "0 false alarms; 100% of the calls are right"),
+    ],
+)
+def test_threshold_view_says_what_it_means_for_people(threshold: float, prevalence: float, expected: str) -> None:
+    chart = tc.explorers.threshold_view(SCORES, TRUTH, classes=CLASSES, threshold=threshold, prevalence=prevalence)
+    assert expected in chart.alt
+    assert expected in chart.get_suptitle()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"threshold": 1.0}, "the threshold is a number between 0 and 1"),
+        ({"prevalence": 0.0}, "the prevalence is a number between 0 and 1"),
+        ({"labels": np.ones(7)}, "images of both classes"),
+    ],
+)
+def test_thresholds_that_make_no_sense(change: dict[str, Any], message: str) -> None:
+    given: dict[str, Any] = {"labels": TRUTH, "threshold": 0.5, "prevalence": 0.1, **change}
+    with pytest.raises(tl.DataError, match=message):
+        tc.explorers.threshold_view(SCORES, classes=CLASSES, **given)
+
+
+def test_layers_come_in_the_order_of_the_forward_pass(network: Any) -> None:
+    layers = tc.explorers.map_layers(network)
+    assert next(iter(layers.items())) == ("conv1", (64, 32, 32))
+    assert layers["layer3"] == (256, 4, 4)
+    assert not {"fc", "avgpool", ""} & set(layers)
+    assert list(layers).index("layer1") < list(layers).index("layer4")
+
+
+def test_maps_are_those_of_the_layer_before_a_relu_in_place(network: Any) -> None:
+    batch = network.card.preprocessing.evaluation()(square())[None]
+    with torch.no_grad():
+        expected = network.bn1(network.conv1(batch))[0]
+    assert expected.min() < 0
+    torch.testing.assert_close(views.layer_maps(network, batch)["bn1"], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_feature_maps_leave_the_network_as_it_was(network: Any) -> None:
+    before, network.training = tl.snapshot(network), True
+    chart = tc.explorers.feature_maps_view(network, square(), layer="layer1")
+    assert network.training
+    assert tl.changed(network.eval(), before) == []
+    assert not any(module._forward_hooks for module in network.modules())
+    assert sum(axis.get_title().startswith("channel") for axis in chart.axes) == 26
+    assert chart.alt.startswith("layer1: the 26 of its 64 channels that vary most")
+
+
+def test_an_unknown_layer_is_named(network: Any) -> None:
+    with pytest.raises(tl.ModelError, match=r"'layer9' is no layer .* conv1"):
+        tc.explorers.feature_maps_view(network, square(), layer="layer9")
+    with pytest.raises(tl.ModelError, match="'fc' is no layer with maps"):
+        tc.explorers.feature_maps(network, {"red": square()}, layer="fc")
+
+
+# --- controls ---------------------------------------------------------------------------------------------------
+
+
+def test_every_control_redraws_the_figure_and_has_a_label(
+    runs: pd.DataFrame, trial: tl.LRFinderResult, network: Any, shown: list[str]
+) -> None:
+    images = {"red": square(), "noise": noise()}
+    for explorer, changes in (
+        (tc.explorers.depth(runs), {"trains": "everything", "per_class": 200, "lr": 1e-4}),
+        (tc.explorers.learning_rate(trial), {"rate": 0.2}),
+        (tc.explorers.threshold(SCORES, TRUTH, classes=CLASSES), {"threshold": 0.4, "prevalence": 0.5}),
+        (tc.explorers.feature_maps(network, images), {"layer": "layer4", "image": "noise"}),
+        (tc.explorers.grad_cam(network, images), {"target": 2, "layer": "layer2", "image": "noise"}),
+    ):
+        assert set(explorer.controls) == set(changes)
+        for name, value in changes.items():
+            before = shown[-1]
+            explorer.controls[name].value = value
+            assert shown[-1] != before, name
+            assert explorer.message.value == ""
+        for control in [child for child in explorer.children if hasattr(child, "description") and child.description]:
+            assert control.tooltip, control.description
+        assert repr(explorer) == "Run this cell to use the explorer."
+
+
+def test_grad_cam_is_asked_for_the_class_and_the_block_that_are_chosen(
+    network: Any, shown: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(views, "grad_cam", lambda *_, **options: asked.append(options) or np.eye(64))
+    explorer = tc.explorers.grad_cam(network, {"red": square(), "noise": noise()})
+    assert asked == [{"layer": "layer4", "target": explorer.controls["target"].options[0][1]}]
+    explorer.controls["target"].value = 2
+    explorer.controls["layer"].value = "layer2"
+    assert asked[-1] == {"layer": "layer2", "target": 2}
+    assert "Evidence for &#x27;blue&#x27;" in shown[-1]
+    explorer.controls["image"].value = "noise"
+    order = np.argsort(-views.class_chances(network, noise())).tolist()
+    assert [number for _, number in explorer.controls["target"].options] == order
+    assert asked[-1] == {"layer": "layer2", "target": order[0]}
+
+
+# --- uploads ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def explorer(shown: list[str]) -> widgets.ImageExplorer:
+    """One whose figure is as simple as can be: its text alternative is the colour of the image."""
+    return widgets.ImageExplorer(lambda image: Chart(str(image.getpixel((0, 0)))), {"red": square()}, {})
+
+
+def upload(explorer: widgets.ImageExplorer, name: str, content: bytes) -> None:
+    """What the browser's half of a FileUpload sends."""
+    when = datetime(2024, 1, 1, tzinfo=timezone.utc)
+    file = {"name": name, "type": "", "size": len(content), "content": memoryview(content), "last_modified": when}
+    explorer.upload.value = (file,)
+
+
+def test_an_upload_is_shown_and_stays_in_the_list(explorer: widgets.ImageExplorer, shown: list[str]) -> None:
+    for colour, expected in (("blue", "(0, 0, 255)"), ("lime", "(0, 255, 0)")):
+        upload(explorer, "mine.png", png(square(colour)))
+        assert expected in shown[-1]
+    assert explorer.choice.options == ("mine.png (2)", "mine.png", "red")
+    explorer.choice.value = "red"
+    assert "(255, 0, 0)" in shown[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("empty.png", b"", "zero bytes"),
+        ("page.jpg", b"<!doctype html><html></html>", "a web page"),
+        ("<b>.png", png(square())[:60], "truncated or damaged PNG"),
+        ("../../etc/notes.txt", b"hello", "not an image"),
+    ],
+)
+def test_a_bad_upload_gets_a_sentence(
+    explorer: widgets.ImageExplorer, shown: list[str], name: str, content: bytes, expected: str
+) -> None:
+    upload(explorer, name, content)
+    message = html.unescape(explorer.message.value)
+    assert f"'{name.rpartition('/')[2]}' cannot be used: " in message
+    assert expected in message
+    assert "/tmp" not in message
+    assert "<b>" not in explorer.message.value
+    assert (explorer.choice.options, len(shown)) == (("red",), 1)
+    upload(explorer, "good.png", png(square("blue")))
+    assert explorer.message.value == ""
+
+
+def test_no_images_at_all() -> None:
+    with pytest.raises(tl.DataError, match="one image or more"):
+        widgets.ImageExplorer(Chart, {}, {})
+
+
+# --- errors and text alternatives -------------------------------------------------------------------------------
+
+
+def test_errors_are_said_and_those_that_are_not_the_readers_logged(
+    shown: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    def view(value: int) -> Chart:
+        if value == 13:
+            raise ZeroDivisionError("planted <error>")
+        if value == 14:
+            raise tl.DataError("Take another number.")
+        return Chart(f'The number {value} & "more"')
+
+    explorer = widgets.Explorer(view, {"value": ipywidgets.IntSlider(value=1, description="Number")})
+    assert 'alt="The number 1 &amp; &quot;more&quot;"' in shown[-1]
+    assert "max-width: 100%" in shown[-1]
+    explorer.controls["value"].value = 13
+    assert re.search(r'role="alert".*ZeroDivisionError: planted &lt;error&gt;', explorer.message.value)
+    explorer.controls["value"].value = 14
+    assert "Take another number. The figure is still the one from before." in explorer.message.value
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [ZeroDivisionError]
+    assert len(shown) == 1
+    explorer.controls["value"].value = 2
+    assert explorer.message.value == ""
+    assert "The number 2" in shown[-1]

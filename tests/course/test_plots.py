@@ -1,0 +1,212 @@
+"""Figures show what they are given, say it in words, draw text literally, and are small files."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+import skimage.data
+import torch
+from matplotlib.colors import to_hex
+from matplotlib.text import Text
+from PIL import Image
+
+import tlcourse as tc
+from tlhelpers import plots
+
+NASTY = ["$5_bill$", "a_b^c", "100 %", r"\frac{1}{2}", r"$\alpha", "two\nlines"]
+
+
+@pytest.fixture
+def runs() -> pd.DataFrame:
+    rows = [
+        {"layer": layer, "score": base + 0.1 * seed, "net": net, "task": task, "count": count}
+        for task, base in (("near", 0.2), ("far", 0.5))
+        for net in ("ours", "random")
+        for layer, count in (("stem", 10), ("deep", 100))
+        for seed in range(3)
+    ]
+    return pd.DataFrame(rows)
+
+
+# --- Chart ------------------------------------------------------------------------------------------------------
+
+
+def test_class_names_are_drawn_as_they_stand() -> None:
+    table = pd.DataFrame(np.eye(6, dtype=int), index=NASTY, columns=NASTY)
+    chart = plots.confusion(table, title="$x$ and $y$")
+    chart.png()
+    assert not any(text.get_parse_math() for text in chart.findobj(Text))
+    assert [label.get_text() for label in chart.axes[0].get_xticklabels()] == NASTY
+
+
+def test_powers_of_ten_stay_powers_on_logarithmic_axes_alone() -> None:
+    curve = pd.DataFrame({"lr": [1e-4, 1e-2, 1.0], "loss": [2.0, 1.0, 3.0], "smooth": [2.0, 1.0, 3.0]})
+    chart = plots.lr_curve(curve, 1e-3, 1e-2)
+    chart.png()
+    (axis,) = chart.axes
+    assert all(label.get_parse_math() for label in axis.get_xticklabels())
+    assert not any(label.get_parse_math() for label in [*axis.get_yticklabels(), axis.title])
+    assert "falls fastest at 1.0e-03" in chart.alt
+
+
+def test_photographs_become_a_third_of_the_file_and_look_the_same() -> None:
+    photos = [Image.fromarray(photo) for photo in (skimage.data.astronaut(), skimage.data.chelsea())]
+    chart = plots.image_grid(photos, NASTY[:2], title="Two photographs", columns=2)
+    full = io.BytesIO()
+    chart.savefig(full, format="png")
+    data, metadata = chart._repr_mimebundle_()
+    assert metadata["image/png"]["alt"] == "Two photographs: 2 images: $5_bill$, a_b^c"
+    image = Image.open(io.BytesIO(data["image/png"]))
+    assert image.mode == "P"
+    assert len(data["image/png"]) < 0.4 * len(full.getvalue())
+    small, large = (np.asarray(picture.convert("RGB").reduce(4), float) for picture in (image, Image.open(full)))
+    assert np.abs(small - large).mean() < 3  # of 255, at the distance from which dithering is not seen
+
+
+def test_flat_areas_and_text_keep_their_colours(runs: pd.DataFrame) -> None:
+    chart = tc.plots.lines(runs, "layer", "score", "net", title="T", xlabel="depth", ylabel="right")
+    full = io.BytesIO()
+    chart.savefig(full, format="png")
+    exact, small = (np.asarray(Image.open(f).convert("RGB"), int) for f in (full, io.BytesIO(chart.png())))
+    assert np.abs(exact - small).max() < 32
+    assert (small[exact.min(axis=2) == 255] == 255).all()
+    assert len(chart.png()) < 0.5 * len(full.getvalue())
+
+
+def test_a_grid_without_images_says_so() -> None:
+    chart = plots.image_grid([], title="Errors")
+    assert (chart.alt, chart.get_suptitle()) == ("Errors: 0 images", "Errors: none")
+
+
+def test_history_marks_the_best_epoch_and_says_how_it_ends() -> None:
+    columns = ["train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr", "seconds"]
+    table = pd.DataFrame([[2, 0.1, 2, 0.2, 1, 1], [1, 0.6, 1.5, 0.5, 1, 1]], columns=columns, index=[1, 2])
+    chart = plots.history(table, best_epoch=2)
+    assert chart.alt.endswith("At the end: train loss 1.000, train accuracy 0.600, val loss 1.500, val accuracy 0.500.")
+    for axis, name in zip(chart.axes, ("loss", "accuracy"), strict=True):
+        assert [line.get_ydata().tolist() for line in axis.lines[:2]] == [
+            table[f"{part}_{name}"].tolist() for part in ("train", "val")
+        ]
+        assert axis.lines[2].get_xdata() == [2, 2]
+
+
+# --- over seeds -------------------------------------------------------------------------------------------------
+
+
+def test_lines_have_a_panel_for_each_task_and_words_along_the_axis(runs: pd.DataFrame) -> None:
+    chart = tc.plots.lines(
+        runs, "layer", "score", "net", "task", title="T", xlabel="depth", ylabel="right", levels={"far": 0.1}
+    )
+    near, far = chart.axes
+    assert [near.get_title(), far.get_title()] == ["near", "far"]
+    assert [text.get_text() for text in near.get_xticklabels()] == ["stem", "deep"]
+    assert near.lines[0].get_ydata() == pytest.approx([0.3, 0.3])  # means over seeds
+    band = near.collections[0].get_paths()[0].vertices[:, 1]
+    assert (band.min(), band.max()) == pytest.approx((0.2, 0.4))  # one standard deviation
+    assert len(far.lines) == len(near.lines) + 1  # the level
+    assert "near, ours from 30% at stem to 30% at deep" in chart.alt
+    assert [text.get_text() for text in chart.legends[0].get_texts()] == ["ours", "random", "guessing"]
+
+
+def test_lines_with_numbers_on_a_logarithmic_axis(runs: pd.DataFrame) -> None:
+    chart = tc.plots.lines(runs, "count", "score", title="T", xlabel="images", ylabel="y", log=True, percent=False)
+    assert chart.axes[0].get_xscale() == "log"
+    assert [text.get_text() for text in chart.axes[0].get_xticklabels()] == ["10", "100"]
+    assert chart.axes[0].lines[0].get_xdata().tolist() == [10, 100]
+    assert chart.alt == "T: a line chart of y against images. y from 0.45 at 10 to 0.45 at 100."
+    assert chart.legends == []
+
+
+def test_epochs_have_whole_numbers_along_the_axis() -> None:
+    table = pd.DataFrame({"epoch": range(1, 21), "score": 0.5})
+    chart = tc.plots.lines(table, "epoch", "score", title="T", xlabel="epoch", ylabel="y")
+    assert all(tick == round(tick) for tick in chart.axes[0].get_xticks())
+
+
+def test_a_method_has_the_same_colour_in_every_figure() -> None:
+    table = pd.DataFrame({"x": 0, "y": 0.5, "method": ["SGD", "everything", "frozen", "AdamW"]})
+    chart = tc.plots.lines(table, "x", "y", "method", title="T", xlabel="x", ylabel="y")
+    colours = {line.get_label(): line.get_color() for line in chart.axes[0].lines}
+    bars = tc.plots.ranking(table, "y", "method", title="T", xlabel="y").axes[0].patches
+    hexes = dict(zip(table["method"], (to_hex(bar.get_facecolor()).upper() for bar in bars), strict=True))
+    for method in ("everything", "frozen"):
+        assert colours[method] == hexes[method] == tc.plots.METHOD_COLOURS[method]
+    assert len(set(colours.values())) == 4
+
+
+def test_bars_carry_their_numbers_the_first_on_top() -> None:
+    chart = tc.plots.bars(pd.Series([0.9, 0.001], index=["cup", "dog"]), title="T", xlabel="probability")
+    (axis,) = chart.axes
+    assert [text.get_text() for text in axis.texts] == ["90%", "below 1%"]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["cup", "dog"]
+    assert axis.yaxis_inverted()
+
+
+# --- images -----------------------------------------------------------------------------------------------------
+
+
+def test_filters_are_shown_in_their_own_range_around_grey() -> None:
+    weights = torch.zeros(17, 3, 7, 7)
+    weights[1, 0, 2, 3] = 0.01  # red, weak: shown at full strength
+    weights[16, :, 0, 0] = -5.0
+    chart = tc.plots.filters({"a": weights, "b": weights}, title="T")
+    assert chart.alt == "T: filters as colour images. a, 17 filters; b, 17 filters."
+    sheet = chart.axes[0].images[0].get_array()
+    assert sheet.shape == (2 * 8 + 1, 16 * 8 + 1, 3)  # a pixel between and around
+    assert sheet[1, 1].tolist() == [0.5, 0.5, 0.5]  # filter 0, all zero
+    assert sheet[1 + 2, 9 + 3].tolist() == [1.0, 0.5, 0.5]
+    assert sheet[9, 1].tolist() == [0.0, 0.0, 0.0]  # filter 16 begins the second row
+    assert sheet[9, 9].tolist() == [1.0, 1.0, 1.0]  # nothing there
+
+
+def test_activation_maps_shows_the_channels_that_vary_most_first() -> None:
+    maps = torch.arange(4.0).view(4, 1, 1) * torch.tensor([[1.0, 2.0]])
+    chart = tc.plots.activation_maps(Image.new("RGB", (8, 8)), {"stem": maps, "deep": maps[:2]}, channels=2, columns=3)
+    assert chart.alt == "Activation maps: stem has 4 maps of 1 x 2; deep has 2 maps of 1 x 2."
+    titles = [axis.get_title() for axis in chart.axes]
+    assert titles == ["the image", "channel 3", "channel 2", "", "channel 1", "channel 0"]
+    assert [axis.get_ylabel() for axis in chart.axes[::3]] == ["stem\n1 × 2", "deep\n1 × 2"]
+    assert chart.axes[1].images[0].get_array().tolist() == [[3.0, 6.0]]
+
+
+def test_evidence_says_where_it_is() -> None:
+    heat = np.zeros((60, 60), dtype=np.float32)
+    heat[5, 50] = 1
+    photo = Image.new("RGB", (60, 60), (30, 60, 90))
+    chart = tc.plots.evidence(
+        [photo, np.asarray(photo) / 255], [heat, 0 * heat], ["cat\ncalled dog", "dog"], title="Why"
+    )
+    assert chart.alt == "Why. cat called dog: strongest at the top, right; dog: strongest nowhere."
+    greys = [np.asarray(chart.axes[place].images[0].get_array(), float).max() for place in (1, 3)]
+    assert greys == pytest.approx([60, 60 / 255])
+    assert chart.axes[1].images[1].get_array().argmax() == heat.argmax()
+
+
+def test_outlines_only_where_there_is_a_region() -> None:
+    masks = np.zeros((3, 16, 16), dtype=bool)
+    masks[1, 4:9, 5:11] = True
+    chart = tc.plots.outlined([Image.new("RGB", (16, 16))] * 3, masks, ["a", "b", "c"], title="Regions")
+    assert [len(axis.collections) for axis in chart.axes[:3]] == [0, 1, 0]
+    corners = np.concatenate([path.vertices for path in chart.axes[1].collections[0].get_paths()])
+    assert (corners.min(axis=0).tolist(), corners.max(axis=0).tolist()) == ([4.5, 3.5], [10.5, 8.5])
+    assert chart.alt == "Regions: 3 images: a, b, c. 1 of them have an orange line around a region"
+
+
+def test_losses_are_averaged_over_ten_steps() -> None:
+    table = pd.DataFrame({"loss": np.r_[np.zeros(10), np.ones(10)], "loss_box_reg": 0.5})
+    chart = tc.plots.losses(table, title="T")
+    assert chart.alt.endswith("sum from 0 at 0 to 1 at 19; box reg from 0.5 at 0 to 0.5 at 19.")
+    assert chart.axes[0].lines[0].get_ydata()[14] == pytest.approx(0.5)
+
+
+def test_threshold_marks_its_place_on_the_curve() -> None:
+    scores, labels = np.array([0.0, 1.0, 2.0, 3.0, 4.0, 5.0]), np.array([0, 0, 1, 0, 1, 1])
+    chart = tc.plots.threshold(scores, labels, 3.0, classes=("well", "ill"), title="Test")
+    left, right = chart.axes
+    assert left.lines[0].get_xdata() == [3.0, 3.0]
+    assert [np.ravel(values).item() for values in right.lines[2].get_data()] == pytest.approx([1 / 3, 2 / 3])
+    assert "area 0.89" in chart.alt  # 8 of 9 pairs are in order
+    assert "67% of ill are found, and 33% of well called so" in chart.alt

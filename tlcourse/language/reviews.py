@@ -1,0 +1,206 @@
+"""Reviews, positive or negative: sentences made from templates for this course, and real ones about films."""
+
+from __future__ import annotations
+
+import os
+import re
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tlhelpers.data.download import fetch
+from tlhelpers.errors import DataError
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """The sentences of one split."""
+
+    texts: tuple[str, ...]
+    labels: torch.Tensor  # int64 (sentences,), 0 for negative and 1 for positive
+    turned: tuple[bool, ...] = ()  # whether a sentence's words point away from its label ("not bad"), where known
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def draw(self, count: int | None, *, seed: int) -> Sentences:
+        """`count` sentences, half of each class; None takes all. A smaller count is a subset of a larger one.
+
+        Raises:
+            DataError: if there are too few, or the count is odd.
+        """
+        rows = np.random.default_rng(seed).permutation(len(self))
+        if count is not None:
+            rows = np.concatenate([rows[self.labels.numpy()[rows] == label][: count // 2] for label in (0, 1)])
+            if count % 2 or count < 2 or len(rows) < count:
+                raise DataError(f"{count} sentences were asked for, half of each class; there are {len(self)}")
+        turned = tuple(self.turned[i] for i in rows) if self.turned else ()
+        return Sentences(tuple(self.texts[i] for i in rows), self.labels[rows], turned)
+
+
+@dataclass(frozen=True)
+class Reviews:
+    """A data set of sentences."""
+
+    train: Sentences
+    val: Sentences
+    test: Sentences
+
+
+SUBJECTS = {
+    "film": ("plot", "acting", "music", "ending"),
+    "novel": ("story", "language", "dialogue", "first chapter"),
+    "hotel": ("room", "breakfast", "service", "view"),
+    "restaurant": ("soup", "service", "dessert", "wine"),
+    "phone": ("battery", "screen", "camera", "sound"),
+    "course": ("teacher", "pace", "material", "last lesson"),
+    "museum": ("tour", "lighting", "collection", "garden"),
+    "bicycle": ("frame", "saddle", "steering", "bell"),
+}
+
+Template = str | tuple[str, str]
+_split = str.split
+
+# Words of training; the test set also has some that training never shows.
+GOOD = _split("excellent lovely superb charming brilliant delightful impressive good great pleasant clever fine")
+BAD = _split("awful bad dull terrible poor disappointing clumsy boring dreadful weak ugly annoying")
+NEW_GOOD = _split("wonderful splendid marvellous outstanding flawless enjoyable")
+NEW_BAD = _split("horrible tedious shoddy mediocre appalling unbearable")
+
+# Templates for both classes, or a pair (positive, negative). {same} is a word of the sentence's own sentiment, {other}
+# of the opposite one, so a sentence with {other} alone means the opposite of what its words say.
+TRAIN = (
+    "The {part} was {same}.",
+    "I found the {part} {same} from start to finish.",
+    "{Same} {part}, {same} {thing}.",
+    ("What a {same} {thing}, worth every penny.", "What a {same} {thing}, a waste of money."),
+    "Everything about this {thing} is {same}.",
+    ("My friends and I loved this {thing}.", "My friends and I regretted this {thing}."),
+    ("The {part} is {same} and the price is fair.", "The {part} is {same} and the price is an insult."),
+    ("I can only recommend this {thing}.", "I cannot recommend this {thing}."),
+    "This is not a {other} {thing} at all.",
+    "There was nothing {other} about the {part}.",
+    "People say the {thing} is {other}, but it is {same}.",
+    "The {part} is always {same}.",
+    "{Same}, that is the word for this {thing}.",
+    "We talked about the {part} for days, so {same} it was.",
+)
+VAL = (
+    "Honestly, the {part} is {same}.",
+    ("I would give the {part} full marks.", "I would give the {part} no marks at all."),
+    "This {thing} is anything but {other}.",
+    "Nothing but {same}, this {part}.",
+    "My verdict on the {part}: {same}.",
+)
+TEST = (
+    "Once again the {part} is simply {same}.",
+    "Without a doubt a {same} {thing}.",
+    ("If only every {thing} were this {same}!", "If every {thing} were this {same}, I would give up."),
+    ("The {part} made my day.", "The {part} ruined my day."),
+    ("I only wish I had found this {thing} sooner.", "I only wish somebody had warned me about this {thing}."),
+    ("The {part} could hardly have been better.", "The {part} could hardly have been worse."),
+    "Who would call this {thing} {other}? Certainly not me.",
+    "The {part} struck me as {same}.",
+    "Simply put, the {part} is {same}.",
+    "Far from {other}, that {part}.",
+    "I expected a {other} {thing} and got a {same} one.",
+)
+
+
+def load_template_reviews(*, train: int = 240, val: int = 64, test: int = 240, seed: int = 0) -> Reviews:
+    """Short reviews made from templates: even numbers of sentences for each split; `seed` draws the words.
+
+    No template of one split appears in another, and a third of the test set's words of sentiment never occur in
+    training. The reviews have few templates, no irony and no typing errors: scores on them say nothing about real ones.
+
+    Raises:
+        DataError: if a number is odd, or larger than the templates allow.
+    """
+    return Reviews(
+        _fill_templates(TRAIN, train, (BAD, GOOD), (seed, 0)),
+        _fill_templates(VAL, val, (BAD, GOOD), (seed, 1)),
+        _fill_templates(TEST, test, (BAD + NEW_BAD, GOOD + NEW_GOOD), (seed, 2)),
+    )
+
+
+def _fill_templates(
+    templates: tuple[Template, ...], count: int, words: tuple[list[str], list[str]], seed: tuple[int, int]
+) -> Sentences:
+    """As many positive as negative sentences, all different; every template is used about equally often."""
+    if count % 2 or not 2 <= count <= 100 * len(templates):
+        raise DataError(f"{count} sentences: expected an even number from 2 to {100 * len(templates)}")
+    rng = np.random.default_rng(seed)
+    sentences: dict[str, tuple[int, bool]] = {}
+    while len(sentences) < count:
+        for label in (1, 0):
+            number, text = (len(sentences) // 2) % len(templates), ""
+            while not text or text in sentences:
+                template = templates[number]
+                template = template if isinstance(template, str) else template[1 - label]
+                text = _fill(template, words[label], words[1 - label], rng)
+                number = int(rng.integers(len(templates)))
+            sentences[text] = (label, "{other}" in template and "{same}" not in template)
+    labels, turned = zip(*sentences.values(), strict=True)
+    return Sentences(tuple(sentences), torch.tensor(labels), turned)
+
+
+def _fill(template: str, same: list[str], other: list[str], rng: np.random.Generator) -> str:
+    thing = str(rng.choice(list(SUBJECTS)))
+    part, word, opposite = (str(rng.choice(choices)) for choices in (SUBJECTS[thing], same, other))
+    text = template.format(thing=thing, part=part, same=word, Same=word.capitalize(), other=opposite)
+    return re.sub(r"\b(a) (?=[aeiou])", r"\1n ", text)
+
+
+# One commit of the authors' repository; the source package of vaderSentiment 3.3.2 carries the same file.
+URL = (
+    "https://raw.githubusercontent.com/cjhutto/vaderSentiment/18c86513ea60b02fce8f3b1b598da43042d91b08/"
+    "additional_resources/hutto_ICWSM_2014.tar.gz"
+)
+SHA256 = "d5bb07d87474b3eb8d30b4deccbc23f19d742a6c5718fbacc65485b70b95c5fa"
+TABLE = "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
+CLEAR = 1.0  # mean ratings run from -4 to 4; nearer to 0 than this the sentiment is unclear
+LONGEST = 30  # words
+
+
+def load_movies(
+    *, archive: str | os.PathLike[str] | None = None, train: int = 600, val: int = 200, test: int = 600
+) -> Reviews:
+    """Sentences from film reviews (Hutto and Gilbert 2014): even numbers of sentences for each split.
+
+    Twenty people rated each sentence. Sentences about one film may lie in training and test. `archive` is the authors'
+    hutto_ICWSM_2014.tar.gz; None downloads it once (2.3 MB) and checks its hash.
+
+    Raises:
+        DownloadError: if the download fails, or is needed in the quick profile.
+        DataError: if there are too few sentences, or `archive` is another file.
+    """
+    path = Path(archive) if archive is not None else fetch(URL, sha256=SHA256, size_hint=2_338_514)
+    clear = [row for row in _ratings(path) if abs(row[1]) >= CLEAR and len(row[0].split()) <= LONGEST]
+    order = np.random.default_rng(0).permutation(len(clear))  # fixed, so that the test set is always the same
+    texts = [[clear[i][0] for i in order if (clear[i][1] > 0) == label] for label in (False, True)]
+    counts, most = (train, val, test), 2 * min(map(len, texts))
+    if any(count % 2 or count < 2 for count in counts) or sum(counts) > most:
+        raise DataError(f"{counts} sentences: expected even numbers of {most} in all, at most")
+    splits = []
+    for end, count in zip(np.cumsum(counts) // 2, counts, strict=True):
+        chosen = [text for of_class in texts for text in of_class[end - count // 2 : end]]
+        splits.append(Sentences(tuple(chosen), torch.tensor([0, 1]).repeat_interleave(count // 2)))
+    return Reviews(*splits)
+
+
+def _ratings(archive: Path) -> list[tuple[str, float]]:
+    """Every sentence with its mean rating, the first one where a sentence occurs twice."""
+    try:
+        with tarfile.open(archive) as tar:
+            table = tar.extractfile(TABLE)
+            assert table is not None
+            lines = table.read().decode("utf-8").splitlines()
+    except (tarfile.TarError, KeyError, OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{archive} is not the authors' archive hutto_ICWSM_2014.tar.gz: {error}") from error
+    ratings: dict[str, float] = {}
+    for _, rating, text in (line.split("\t", 2) for line in lines):
+        ratings.setdefault(" ".join(text.split()), float(rating))
+    return list(ratings.items())

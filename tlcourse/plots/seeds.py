@@ -1,0 +1,149 @@
+"""Figures of measurements over several seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+
+from tlcourse.plots.colours import COLOURS, colours_of
+from tlhelpers.plots import ORANGE, Chart
+
+
+def lines(
+    table: pd.DataFrame,
+    x: str,
+    y: str,
+    by: str | None = None,
+    panel: str | None = None,
+    *,
+    title: str,
+    xlabel: str,
+    ylabel: str,
+    log: bool = False,
+    percent: bool = True,
+    levels: Mapping[str, float] | None = None,
+) -> Chart:
+    """The mean of `y` over seeds against `x`, with a band of one standard deviation and a dot for each run.
+
+    Args:
+        table: a row for each run.
+        x: column along the axis: numbers, or words in the order of their first appearance.
+        y: column that was measured.
+        by: column with a line for each of its values; None draws one line.
+        panel: column with a panel for each of its values; None draws one panel.
+        title: of the figure.
+        xlabel: with its unit.
+        ylabel: with its unit.
+        log: logarithmic x axis, with a tick at every measured value.
+        percent: `y` are fractions, shown in per cent.
+        levels: accuracy of guessing for values of `panel`, drawn as a dotted line.
+    """
+    single, numeric = lambda _row: "", pd.api.types.is_numeric_dtype(table[x])
+    panels = dict(list(table.groupby(panel or single, sort=False)))
+    colours = colours_of(map(str, table[by].unique())) if by else {"": COLOURS[0]}
+    down, across = -(-len(panels) // 2), min(2, len(panels))
+    chart = Chart("", figsize=(max(4.3 * across, 6.5), 2.9 * down + 0.9))
+    axes = chart.subplots(down, across, squeeze=False, sharey=True)
+    described = []
+    for axis, (name, rows) in zip(axes.flat, panels.items(), strict=False):
+        for line, runs in rows.groupby(by or single, sort=False):
+            means = draw_runs(axis, runs, x, y, colours[str(line)], str(line))
+            ends = (
+                f"{means.iloc[i]:{'.0%' if percent else '.3g'}} at {means.index[i]:{'g' if numeric else ''}}"
+                for i in (0, -1)
+            )
+            what = ", ".join(filter(None, (str(name), str(line)))) or ylabel
+            described.append(f"{what} from {' to '.join(ends)}")
+        if levels and name in levels:
+            axis.axhline(levels[str(name)], color="black", ls=":", lw=1, label="guessing")
+        axis.set_title(str(name), fontsize=10)
+        axis.grid(alpha=0.3)
+        if log:
+            ticks = sorted(rows[x].unique())
+            axis.set_xscale("log")
+            axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+            axis.set_xticks([], minor=True)
+        elif pd.api.types.is_integer_dtype(table[x]):  # epochs, say
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if percent:
+            axis.yaxis.set_major_formatter("{x:.0%}")
+    for axis in axes.flat[len(panels) :]:
+        axis.axis("off")
+    if by:
+        handles = {str(line.get_label()): line for axis in axes.flat for line in axis.get_legend_handles_labels()[0]}
+        chart.legend(handles=list(handles.values()), loc="outside lower center", ncols=min(len(handles), 4), fontsize=8)
+    for axis in axes.flat[max(0, len(panels) - across) : len(panels)]:  # supxlabel would be under the legend
+        axis.set_xlabel(xlabel)
+    chart.supylabel(ylabel, fontsize=10)
+    chart.suptitle(title, fontsize=11)
+    kind = "a line chart" if len(panels) == 1 else f"{len(panels)} line charts"
+    chart.alt = f"{title}: {kind} of {ylabel} against {xlabel}. {'; '.join(described)}."
+    return chart
+
+
+def draw_runs(axis: Axes, runs: pd.DataFrame, x: str, y: str, colour: str, label: str) -> pd.Series[float]:
+    """Draw one line on an axis: mean, standard deviation and single runs. Returns the means by `x`."""
+    groups = runs.groupby(x, sort=pd.api.types.is_numeric_dtype(runs[x]))[y]
+    means, spread = groups.mean(), groups.std().fillna(0)
+    axis.plot(means.index, means, color=colour, marker="o" if len(means) < 40 else "", ms=4, label=label)
+    if len(runs) > len(means):
+        axis.fill_between(means.index, means - spread, means + spread, color=colour, alpha=0.2, lw=0)
+        axis.plot(runs[x], runs[y], ".", color=colour, ms=3, alpha=0.5)
+    return means
+
+
+def heat_map(
+    table: pd.DataFrame,
+    *,
+    title: str,
+    xlabel: str,
+    ylabel: str,
+    label: str,
+    spread: pd.DataFrame | None = None,
+    marked: pd.DataFrame | None = None,
+) -> Chart:
+    """Fractions over two settings, as shades and in per cent.
+
+    Args:
+        table: a row and a column for each value of the two settings; NaN where nothing was measured.
+        title: of the figure.
+        xlabel: what the columns are, with unit.
+        ylabel: what the rows are, with unit.
+        label: what the numbers are.
+        spread: of the same shape: standard deviations.
+        marked: of the same shape: True where a cell gets a frame.
+    """
+    rows = (f"{name}: " + ", ".join(f"{c} {v:.0%}" for c, v in row.dropna().items()) for name, row in table.iterrows())
+    size = (3.2 + 1.15 * table.shape[1], 1.6 + 0.7 * len(table))
+    chart = Chart(f"{title}: a heat map of {label}. {'; '.join(rows)}.", figsize=size)
+    axis = chart.subplots()
+    image = draw_cells(axis, table, spread, marked)
+    axis.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    chart.colorbar(image, ax=axis, format="{x:.0%}", label=label)
+    return chart
+
+
+def draw_cells(
+    axis: Axes, table: pd.DataFrame, spread: pd.DataFrame | None = None, marked: pd.DataFrame | None = None
+) -> AxesImage:
+    """Draw the cells of a heat map on an axis; arguments as for `heat_map`."""
+    values = table.to_numpy(dtype=float)
+    image = axis.imshow(values, cmap="viridis", aspect="auto")
+    bright = np.nanmin(values) + 0.6 * (np.nanmax(values) - np.nanmin(values))
+    for row, column in np.argwhere(~np.isnan(values)):
+        text = f"{100 * values[row, column]:.1f}"
+        if spread is not None:
+            text += f"\n± {100 * spread.iloc[row, column]:.1f}"
+        colour = "black" if values[row, column] > bright else "white"
+        axis.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
+        if marked is not None and marked.iloc[row, column]:
+            axis.add_patch(Rectangle((column - 0.47, row - 0.46), 0.94, 0.92, fill=False, edgecolor=ORANGE, lw=3))
+    axis.set_xticks(range(table.shape[1]), [str(name) for name in table.columns])
+    axis.set_yticks(range(len(table)), [str(name) for name in table.index])
+    return image

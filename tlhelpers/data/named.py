@@ -1,0 +1,183 @@
+"""Named data sets that the full profile downloads once; the quick profile takes what is there already.
+
+`root` is a folder that holds a copy already, arranged as torchvision or MedMNIST want it; None means `cache_folder()`.
+Loaders raise DataError if files are missing, and DownloadError if a download fails or is needed in the quick profile.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pooch
+from PIL import Image
+
+from tlhelpers.data.dataset import DataCard, ImageData, ImageSplit
+from tlhelpers.data.download import cache_folder, explain_failures, fetch
+from tlhelpers.errors import DataError
+
+Folder = str | os.PathLike[str] | None
+
+HYMENOPTERA = "https://download.pytorch.org/tutorial/hymenoptera_data.zip"
+HYMENOPTERA_SHA256 = "fbc41b31d544714d18dd1230b1e2b455e1557766e13e67f9f5a7a23af7c02209"
+MEDMNIST = "MedMNIST v2 (Yang et al. 2023, https://medmnist.com), made from"
+NOT_MEDICAL = "a diagnostic device, nor a step to one: validation flatters, since it may hold patients of training; "
+
+_TEXTS = {  # name -> summary, source, licence, what it must not be taken for
+    "hymenoptera": (
+        "photographs of ants and bees: 244 for training, 153 for validation, no test set",
+        "https://pytorch.org/tutorials/beginner/transfer_learning_tutorial.html, a small part of ImageNet",
+        "none given; research and teaching",
+        "a benchmark: 153 images cannot tell 93 % from 96 %, and ImageNet networks may have seen them",
+    ),
+    "flowers102": (
+        "photographs of 102 kinds of flowers: 10 a class for training, 10 for validation, 6,149 for testing",
+        "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/ (Nilsback and Zisserman 2008)",
+        "none given; photographs gathered from the web, for research",
+        "balanced: classes of the test set differ in size, so papers report the mean over classes",
+    ),
+    "oxford_pets": (
+        "photographs of 37 breeds, 12 of cats and 25 of dogs, about 200 a breed; half of them for testing",
+        "https://www.robots.ox.ac.uk/~vgg/data/pets/ (Parkhi et al. 2012)",
+        "CC BY-SA 4.0; the photographers keep their rights",
+        "free of ImageNet, which has many of the breeds as classes; nor is the validation set the authors'",
+    ),
+    "pneumonia_mnist": (
+        "chest radiographs of children, normal or pneumonia: 4,708 for training, 524 validation, 624 test",
+        f"{MEDMNIST} Kermany et al. 2018",
+        "CC BY 4.0",
+        f"{NOT_MEDICAL}children of one hospital, cropped to a square and shrunk",
+    ),
+    "retina_mnist": (
+        "photographs of the retina, graded 0 to 4 by the damage of diabetes: 1,080 training, 120 validation, 400 test",
+        f"{MEDMNIST} DeepDRiD (Liu et al. 2022)",
+        "CC BY 4.0",
+        f"{NOT_MEDICAL}several photographs of a person are in it",
+    ),
+}
+CARDS = {name: DataCard(name, *texts) for name, texts in _TEXTS.items()}
+
+
+def load_hymenoptera(*, root: Folder = None, verbose: bool = True) -> ImageData:
+    """Ants and bees (47 MB), no test set; `verbose` prints which files are no photographs."""
+    from tlhelpers.data.folder import load_folder
+
+    if root is None:
+        archive = fetch(HYMENOPTERA, sha256=HYMENOPTERA_SHA256, size_hint=47_286_322)
+        with explain_failures(archive):
+            pooch.Unzip(extract_dir="hymenoptera")(str(archive), "fetch", None)
+        root = archive.with_name("hymenoptera") / "hymenoptera_data"
+    return load_folder(root, name="hymenoptera", card=CARDS["hymenoptera"], verbose=verbose)
+
+
+def load_flowers102(*, root: Folder = None) -> ImageData:
+    """102 kinds of flowers (345 MB) in the authors' splits: 1,020, 1,020 and 6,149 images."""
+    from torchvision.datasets import Flowers102
+
+    files = {Flowers102._download_url_prefix + name: md5 for name, md5 in Flowers102._file_dict.values()}
+    splits = []
+    for name in ("train", "val", "test"):
+        found = _torchvision(Flowers102, "flowers-102", root, files, 345e6, split=name)
+        splits.append(_split(name, found.classes, found._image_files, found._labels))
+    return ImageData("flowers102", splits[0], splits[1], splits[2], CARDS["flowers102"])
+
+
+def load_oxford_pets(*, root: Folder = None, val: float = 0.15, seed: int = 0) -> ImageData:
+    """37 breeds of cats and dogs (811 MB); the test set (3,669 images) is the authors'.
+
+    `val` is the fraction of the authors' other 3,680 images that becomes the validation set, breed by breed; `seed`
+    draws them.
+    """
+    from torchvision.datasets import OxfordIIITPet
+
+    from tlhelpers.data.splits import split_indices
+
+    found = {
+        name: _torchvision(OxfordIIITPet, "oxford-iiit-pet", root, dict(OxfordIIITPet._RESOURCES), 811e6, split=name)
+        for name in ("trainval", "test")
+    }
+    paths, labels, classes = found["trainval"]._images, found["trainval"]._labels, found["trainval"].classes
+    train, val_split = (
+        _split(name, classes, [paths[i] for i in rows], [labels[i] for i in rows])
+        for name, rows in zip(("train", "val"), split_indices(labels, (1 - val, val), seed=seed), strict=True)
+    )
+    test = _split("test", classes, found["test"]._images, found["test"]._labels)
+    return ImageData("oxford_pets", train, val_split, test, CARDS["oxford_pets"])
+
+
+def _torchvision(dataset: Any, name: str, root: Folder, files: dict[str, str], size: float, *, split: str) -> Any:
+    """A data set of torchvision's in folder `name`; `files` (address -> MD5) are downloaded if nothing is there."""
+    parent = cache_folder() if root is None else Path(root)
+    try:
+        return dataset(parent, split=split)
+    except RuntimeError as error:  # torchvision found no folder
+        if root is not None:
+            raise DataError(f"{parent / name} is not a copy of {name}; torchvision says: {error}") from error
+        for url, md5 in files.items():
+            fetch(url, md5=md5, folder=parent / name, size_hint=size)
+        with explain_failures(parent / name):
+            return dataset(parent, split=split, download=True)  # all files are there, so this only unpacks
+    except (OSError, ValueError) as error:
+        raise DataError(f"{parent / name} is incomplete ({error}); delete it and load again") from error
+
+
+def _split(name: str, classes: Sequence[str], paths: Sequence[Path], labels: Sequence[int]) -> ImageSplit:
+    """A split of image files, all of which must be there: torchvision accepts a folder that is unpacked by half."""
+    base = paths[0].parents[1]
+    missing = [path for path in paths if not path.is_file() or path.stat().st_size == 0]
+    if missing:
+        found = f"{len(missing)} of {len(paths)} images are missing or empty, {missing[0]} for one"
+        raise DataError(f"{base}: {found}; unpack its archive again, or delete {paths[0].parent} and load again")
+    keys = [path.relative_to(base).as_posix() for path in paths]
+    return ImageSplit(functools.partial(_open_file, paths), labels, classes, keys=keys, name=name)
+
+
+def _open_file(paths: Sequence[Path], i: int) -> Image.Image:
+    """Image `i` as RGB, first frame and stored orientation, as torchvision opens it."""
+    try:
+        with Image.open(paths[i]) as image:
+            return image.convert("RGB")
+    except OSError as error:
+        raise DataError(f"the image {paths[i]} cannot be read: {error}") from error
+
+
+def load_pneumonia_mnist(*, size: int = 224, root: Folder = None) -> ImageData:
+    """PneumoniaMNIST (4 to 300 MB) in its authors' splits; `size` is 28, 64, 128 or 224 px. Grey is given as RGB."""
+    return _medmnist("pneumonia_mnist", "PneumoniaMNIST", size, root)
+
+
+def load_retina_mnist(*, size: int = 224, root: Folder = None) -> ImageData:
+    """RetinaMNIST (3 to 240 MB) in its authors' splits, "grade 0" to "grade 4"; `size` is 28, 64, 128 or 224 px."""
+    return _medmnist("retina_mnist", "RetinaMNIST", size, root, "grade ")
+
+
+def _medmnist(name: str, class_name: str, size: int, root: Folder, prefix: str = "") -> ImageData:
+    """A data set of MedMNIST's, all of it in memory; `prefix` stands before the names of its classes."""
+    try:
+        import medmnist
+    except ImportError as error:
+        raise DataError(f'{name} needs the package medmnist: pip install "tlhelpers[full]"') from error
+    dataset = getattr(medmnist, class_name)
+    if size not in dataset.available_sizes:
+        raise DataError(f"{class_name} has the sizes {dataset.available_sizes} px, not {size!r}")
+    info, suffix = medmnist.INFO[dataset.flag], "" if size == 28 else f"_{size}"
+    folder = None if root is None else Path(root)
+    if folder is not None and not (file := folder / f"{dataset.flag}{suffix}.npz").is_file():
+        raise DataError(f"there is no file {file}")
+    most = sum(info["n_samples"].values()) * size**2 * info["n_channels"]  # bytes; the file is compressed
+    path = fetch(info[f"url{suffix}"], md5=info[f"MD5{suffix}"], folder=folder, size_hint=most)
+    classes = [prefix + info["label"][str(label)] for label in range(len(info["label"]))]
+    splits = []
+    for split in ("train", "val", "test"):
+        images = dataset(split, root=path.parent, size=size, as_rgb=True)
+        keys = [f"{split}/{i}" for i in range(len(images))]
+        image = functools.partial(_item_image, images)
+        splits.append(ImageSplit(image, images.labels[:, 0], classes, keys=keys, name=split))
+    return ImageData(name, splits[0], splits[1], splits[2], CARDS[name])
+
+
+def _item_image(dataset: Any, i: int) -> Image.Image:
+    return dataset[i][0]

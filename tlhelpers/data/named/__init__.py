@@ -1,1 +1,0 @@
-"""The named data sets of the full profile, one module for each source."""
