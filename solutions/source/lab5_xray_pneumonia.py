@@ -1075,7 +1075,7 @@ at_home.sort_values("AUC")
 # %%
 def of(number, method, place="here", by="patient"):
     """A number of each division."""
-    return cells[number][method, by, place]
+    return cells[number].sort_index()[method, by, place]
 
 
 BEST = "four depths, mirrored"

@@ -104,13 +104,14 @@ def page(chromium: str, address: str, complaints: list[str]) -> Iterator[Any]:
         opened.on("pageerror", lambda error: complaints.append(f"uncaught: {error}"))
         opened.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
         opened.goto(address, timeout=1000 * STARTS)
-        opened.locator(".jp-Notebook").wait_for(timeout=1000 * STARTS)
+        opened.locator(".jp-Notebook .jp-RenderedMarkdown h1", has_text="Explorers").wait_for(timeout=1000 * STARTS)
         indicator = opened.locator(".jp-Notebook-ExecutionIndicator")
         opened.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for(timeout=1000 * STARTS)
         opened.locator("li.lm-MenuBar-item", has_text=re.compile("^Run$")).click()
         opened.locator("li.lm-Menu-item", has_text=re.compile("^Run All Cells$")).click()
 
         def ended() -> bool:
+            assert (errors := outputs(opened, "error").all_inner_texts()) == [], errors
             waiting = opened.locator(".jp-InputPrompt", has_text="[*]").count()
             return indicator.get_attribute("data-status") == "idle" and not waiting and explorers(opened).count() == 4
 
@@ -121,6 +122,10 @@ def page(chromium: str, address: str, complaints: list[str]) -> Iterator[Any]:
 
 def explorers(page: Any) -> Any:
     return page.locator(".tl-explorer")
+
+
+def outputs(page: Any, kind: str) -> Any:
+    return page.locator(f".jp-OutputArea [data-mime-type='application/vnd.jupyter.{kind}']")
 
 
 def explorer(page: Any, number: int) -> Any:
@@ -175,8 +180,7 @@ def test_uploads_good_and_bad(page: Any, tmp_path: Path) -> None:
 
 def test_nobody_complained(page: Any, log: Path, complaints: list[str]) -> None:
     """Last, after all controls were moved: neither the browser nor the server nor a kernel has logged an error."""
-    for kind in ("stderr", "error"):
-        assert page.locator(f"[data-mime-type='application/vnd.jupyter.{kind}']").count() == 0
+    assert outputs(page, "stderr").count() == outputs(page, "error").count() == 0
     assert explorers(page).get_by_role("alert").count() == 0
     assert [text for text in complaints if not HARMLESS.search(text)] == []
     assert not re.search(r"Traceback|^\[E ", log.read_text(encoding="utf8"), re.MULTILINE)
