@@ -105,16 +105,21 @@ def page(chromium: str, address: str, complaints: list[str]) -> Iterator[Any]:
         opened.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
         opened.goto(address, timeout=1000 * STARTS)
         opened.locator(".jp-Notebook .jp-RenderedMarkdown h1", has_text="Explorers").wait_for(timeout=1000 * STARTS)
-        indicator = opened.locator(".jp-Notebook-ExecutionIndicator")
-        opened.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for(timeout=1000 * STARTS)
-        opened.locator("li.lm-MenuBar-item", has_text=re.compile("^Run$")).click()
-        opened.locator("li.lm-Menu-item", has_text=re.compile("^Run All Cells$")).click()
+        idle = opened.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")
+        idle.wait_for(timeout=1000 * STARTS)
+        waiting = opened.locator(".jp-InputPrompt", has_text="[*]")
+
+        def started() -> bool:  # JupyterLab may miss the command while it is still opening the notebook
+            opened.locator("li.lm-MenuBar-item", has_text=re.compile("^Run$")).click()
+            opened.locator("li.lm-Menu-item", has_text=re.compile("^Run All Cells$")).click()
+            opened.wait_for_timeout(3000)
+            return bool(waiting.count())
 
         def ended() -> bool:
             assert (errors := outputs(opened, "error").all_inner_texts()) == [], errors
-            waiting = opened.locator(".jp-InputPrompt", has_text="[*]").count()
-            return indicator.get_attribute("data-status") == "idle" and not waiting and explorers(opened).count() == 4
+            return (idle.count(), waiting.count(), explorers(opened).count()) == (1, 0, 4)
 
+        until(started, STARTS, lambda: "the notebook did not start")
         until(ended, RUNS, lambda: f"the notebook did not end in {RUNS} s")
         yield opened
         browser.close()
