@@ -6,12 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
 from tlhelpers import files
-from tlhelpers.files import atomic_write, sha256_of
+from tlhelpers.files import atomic_write, remove_leftovers, sha256_of
 
 
 @pytest.fixture
@@ -68,15 +67,12 @@ def test_links_and_the_usual_mode_stay(path):
     assert target.stat().st_mode == path.stat().st_mode
 
 
-def test_old_leftovers_go_and_young_ones_stay(path):
-    old, young, other = (path.with_name(name) for name in (".f.01.part", ".f.02.part", ".g.01.part"))
-    for part in (old, young, other):
-        part.write_bytes(b"half")
-    for part in (old, other):
-        os.utime(part, (time.time() - 2 * files.STALE,) * 2)
-    with atomic_write(path):
-        pass
-    assert [part.exists() for part in (old, young, other)] == [False, True, True]
+def test_what_killed_writers_left_goes_and_other_files_stay(path):
+    left, other = path.with_name(".f.01.part"), path.with_name(".g.01.part")
+    left.touch()
+    other.touch()
+    remove_leftovers(path)
+    assert [left.exists(), other.exists(), path.read_bytes()] == [False, True, b"old"]
 
 
 WRITER = """
