@@ -1,20 +1,17 @@
 """What all tests share: the profile is always quick, on the CPU, in fp32, unless a test says otherwise."""
 
-from __future__ import annotations
-
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests share helper modules that lie beside them
-sys.path.append(str(Path(__file__).parents[1] / "experiments"))
+sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("experiments", "tools")]
 
 
 @pytest.fixture(autouse=True)
-def plain_profile(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def plain_profile(monkeypatch):
     """No test sees the settings of the one before it, or of the reader's environment."""
     from tlhelpers import device
 
@@ -26,7 +23,7 @@ def plain_profile(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def real_data() -> Path:
+def real_data():
     """The folder of real images that tests marked `real` read."""
     folder = os.environ.get("TL_REAL_DATA")
     if not folder:

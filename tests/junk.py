@@ -1,36 +1,33 @@
 """Files that a reader's image folder may hold and that are no usable images, one of each kind."""
 
-from __future__ import annotations
-
+import contextlib
+import io
 import struct
 import zlib
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-SUFFIXES = {".jpg", ".jpeg", ".png"}
 
-
-def noise(width: int = 48, height: int = 32, seed: int = 0) -> Image.Image:
+def noise(width=48, height=32, seed=0):
     """An RGB image that no other seed gives, and that does not compress to nothing."""
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
-def make_classes(root: Path, counts: dict[str, int], *, start: int = 0) -> Path:
+def make_classes(root, counts, *, start=0):
     """Write `counts[name]` PNG images, all different, into each folder root/name; gives back `root`."""
     for name, count in counts.items():
-        folder = root / name
-        folder.mkdir(parents=True, exist_ok=True)
+        (root / name).mkdir(parents=True, exist_ok=True)
         for i in range(count):
-            noise(16, 12, seed=start + i + 10_000 * (zlib.crc32(name.encode()) % 1000)).save(folder / f"{i:03}.png")
+            image = noise(16, 12, seed=start + i + 10_000 * (zlib.crc32(name.encode()) % 1000))
+            image.save(root / name / f"{i:03}.png")
     return root
 
 
-def png(width: int, height: int, *, bits: int, colour: int, rows: bytes = b"") -> bytes:
+def png(width, height, *, bits, colour, rows=b""):
     """A PNG of any depth and claimed size. `colour` 0 is grey, 2 RGB; `rows` are the filtered rows, as in a file."""
 
-    def chunk(kind: bytes, data: bytes) -> bytes:
+    def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
@@ -38,67 +35,61 @@ def png(width: int, height: int, *, bits: int, colour: int, rows: bytes = b"") -
     return b"\x89PNG\r\n\x1a\n" + body
 
 
-def plant_junk(folder: Path) -> dict[str, str]:
+def plant_junk(folder):
     """Write one of each kind of junk into an image folder that has class folders (in splits or not).
 
-    Beside the bad files, which all go into the first class folder (in name order; of `train`, if there is one), it
-    plants what must be passed over without a word of blame: hidden files, __MACOSX, thumbnails, an empty class
-    folder, .ipynb_checkpoints with a good image.
-
-    Returns:
-        For each bad file its path relative to `folder`, with forward slashes, and a word of the reason that must
-        be reported for it.
+    The bad files go into the first class folder, of `train` if there is one; beside them lies what must be passed over
+    without a word of blame, such as hidden files. Gives back for each bad file its path relative to `folder`, with
+    forward slashes, and a word of the reason that must be reported for it.
     """
     base = folder / "train" if (folder / "train").is_dir() else folder
     target = next(path for path in sorted(base.iterdir()) if path.is_dir() and any(path.iterdir()))
     reasons = _bad_files(target)
-    try:
+    with contextlib.suppress(OSError):  # Windows without the right to make links
         (target / "link.jpg").symlink_to(target / "nowhere.jpg")
         reasons["link.jpg"] = "link"
-    except OSError:  # Windows without the right to make links
-        pass
     _plant_clutter(base, target)
     return {(target / name).relative_to(folder).as_posix(): reason for name, reason in reasons.items()}
 
 
-def _bad_files(target: Path) -> dict[str, str]:
+def _bad_files(target):
     """Write the bad files; their names and reasons."""
-    jpeg, frames = target / "whole.jpg", [noise(seed=i) for i in range(3)]
-    noise(200, 200).save(jpeg)
-    noise(200, 200).save(jpeg.with_suffix(".png"))
+    jpeg, whole, frames = io.BytesIO(), io.BytesIO(), [noise(seed=i) for i in range(3)]
+    noise(200, 200).save(jpeg, "JPEG")
+    noise(200, 200).save(whole, "PNG")
     contents = {
         "zero.jpg": (b"", "zero bytes"),
         "text.jpg": (b"This is a text, whatever its name says.\n", "not an image"),
         "page.jpg": (b"<!DOCTYPE html>\n<html><body>404</body></html>\n", "web page"),
         "pointer.jpg": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "LFS"),
+        "capitals.jpg": (b"  \n<HTML>", "web page"),
+        "drawing.jpg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
+        "paper.jpg": (b"%PDF-1.7 ...", "PDF"),
+        "scan.jpg": (bytes(128) + b"DICM" + bytes(50), "DICOM"),
+        "archive.jpg": (b"PK\x03\x04....", "ZIP"),
+        "plan.jpg": (b"P6 of the plan", "damaged"),
+        "null.jpg": (b"\x00", "not an image"),
         "labels.csv": (b"file,label\n000.png,cats\n", "not an image"),
-        "truncated.jpg": (jpeg.read_bytes()[:5000], "truncated"),
-        "truncated.png": (jpeg.with_suffix(".png").read_bytes()[:5000], "truncated"),
-        "head_only.jpg": (jpeg.read_bytes()[:20], "truncated"),
+        "truncated.jpg": (jpeg.getvalue()[:5000], "truncated"),
+        "truncated.png": (whole.getvalue()[:5000], "truncated"),
+        "head_only.jpg": (jpeg.getvalue()[:20], "truncated"),
         "bomb.png": (png(20_000, 20_000, bits=1, colour=0), "too large"),
         "large.png": (png(10_000, 10_000, bits=1, colour=0), "too large"),
         "phone.heic": (struct.pack(">I", 24) + b"ftypheic" + bytes(4) + b"mif1heic", "HEIF"),
     }
     for name, (data, _) in contents.items():
         (target / name).write_bytes(data)
-    jpeg.unlink()
-    jpeg.with_suffix(".png").unlink()
     reasons = {name: reason for name, (_, reason) in contents.items()}
-    for name, reason in {
-        "moving.gif": "GIF",
-        "moving.png": "animated",
-        "moving.webp": "animated",
-        "pages.tif": "multi-page",
-    }.items():
+    several = {"moving.gif": "GIF", "moving.png": "animated", "moving.webp": "animated", "pages.tif": "multi-page"}
+    for name in several:
         frames[0].save(target / name, save_all=True, append_images=frames[1:])
-        reasons[name] = reason
     noise(seed=9).convert("P").save(target / "imageNotFound.gif")
     Image.fromarray(np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)).save(target / "float.tif")
     Image.fromarray(np.arange(64, dtype=np.int32).reshape(8, 8)).save(target / "int32.tif")
-    return reasons | {"imageNotFound.gif": "GIF", "float.tif": "float", "int32.tif": "32-bit"}
+    return reasons | several | {"imageNotFound.gif": "GIF", "float.tif": "float", "int32.tif": "32-bit"}
 
 
-def _plant_clutter(base: Path, target: Path) -> None:
+def _plant_clutter(base, target):
     for name in (".DS_Store", "._000.png", "Thumbs.db", "desktop.ini", ".hidden.jpg"):
         (target / name).write_bytes(b"\x00\x05\x16\x07")
     for name in (".ipynb_checkpoints", "__MACOSX"):

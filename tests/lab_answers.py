@@ -1,32 +1,41 @@
 """What the tests of the labs' exercises share: right passes, blank is not started, each wrong answer is told apart."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
-
 import tlcourse as tc
 
 
-def outcome(name: str, exercise: str, answers: Any, **given: Any) -> tuple[str, str]:
+class Junk:
+    """What no exercise asks for."""
+
+
+def outcome(name, exercise, answers, **given):
     """The state of an exercise after a check of its answer, or of a tuple of answers, and the message."""
     lab = tc.Lab(name)
     lab.check(exercise, *(answers if isinstance(answers, tuple) else (answers,)), **given)
     return lab.outcomes[exercise].state, lab.outcomes[exercise].message
 
 
-def prove(name: str, exercise: str, right: Any, wrongs: Mapping[str, Any], **given: Any) -> None:
-    """Prove an exercise's check with four wrong answers or more; `wrongs` maps a part of the message to the answer."""
+def prove(name, exercise, right, wrongs, **given):
+    """Prove an exercise's check with several wrong answers; `wrongs` maps a part of the message to the answer.
+
+    Besides, an answer of another type, or a function that returns one, is wrong, and the message names the type.
+    """
+
+    def wrong(answers):
+        state, message = outcome(name, exercise, answers, **given)
+        assert state == "wrong", f"{answers} passed: {message}"
+        return message
+
     state, text = outcome(name, exercise, right, **given)
     assert state == "right", text
-    blank = (...,) * (len(right) if isinstance(right, tuple) else 1)
-    assert outcome(name, exercise, blank, **given) == ("blank", "not started")
-    messages = set()
-    for expected, answers in wrongs.items():
-        state, text = outcome(name, exercise, answers, **given)
-        assert state == "wrong", f"{answers} passed: {text}"
-        assert expected in text, f"{answers}: {text}"
+    answers = right if isinstance(right, tuple) else (right,)
+    assert outcome(name, exercise, (...,) * len(answers), **given) == ("blank", "not started")
+    for place in range(len(answers)):
+        assert "Junk" in wrong((*answers[:place], Junk(), *answers[place + 1 :]))
+    if tc.Lab(name).exercises[exercise].function:
+        assert "Junk" in wrong((lambda *inputs: (answers[0](*inputs), Junk())[1], *answers[1:]))
+    messages = {expected: wrong(answer) for expected, answer in wrongs.items()}
+    for expected, text in messages.items():
+        assert expected in text, text
         assert "could not be checked" not in text, text
         assert "your code ends at its line" not in text, text
-        messages.add(text)
-    assert len(messages) == len(wrongs) >= 4, messages
+    assert len(set(messages.values())) == len(wrongs) >= 3, messages

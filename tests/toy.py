@@ -1,12 +1,7 @@
 """A data set so small that a test can train on it: two classes told apart by colour."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 from PIL import Image
-from torch import nn
 
 import tlhelpers as tl
 from tlhelpers import DataCard, ImageData, ImageSplit
@@ -17,33 +12,33 @@ CLASSES = ("red", "green")
 class ToyImages:
     """Noise with a tint; `start` keeps the parts apart."""
 
-    def __init__(self, start: int, classes: int = 2) -> None:
+    def __init__(self, start, classes=2):
         self.start, self.classes = start, classes
 
-    def __call__(self, index: int) -> Image.Image:
+    def __call__(self, index):
         noise = np.random.default_rng(self.start + index).integers(0, 120, (64, 64, 3), dtype=np.uint8)
         noise[..., index % self.classes] += 60
         return Image.fromarray(noise)
 
 
-def toy_split(count: int, name: str, start: int = 0, classes: tuple[str, ...] = CLASSES) -> ImageSplit:
+def toy_split(count, name, start=0, classes=CLASSES):
     keys = [f"{name}/{i}.png" for i in range(count)]
     labels = [i % len(classes) for i in range(count)]
     return ImageSplit(ToyImages(start, len(classes)), labels, classes, keys=keys, name=name)
 
 
-def toy_data(train: int = 20, val: int = 8, test: int = 8, classes: tuple[str, ...] = CLASSES) -> ImageData:
+def toy_data(train=20, val=8, test=8, classes=CLASSES):
     card = DataCard("toy", "noise with a tint", "drawn in this test", "none", "anything real")
     parts = (toy_split(train, "train", 0, classes), toy_split(val, "val", 1000, classes))
     return ImageData("toy", *parts, toy_split(test, "test", 2000, classes), card)
 
 
-def toy_network(arch: str = "resnet18", last: int | None = None, seed: int = 0, size: int = 64) -> Any:
+def toy_network(arch="resnet18", last=None, seed=0, size=64):
     """An untrained network for the toy's classes; with `last` only its last blocks and its head can train."""
     model = tl.load_model(arch, classes=CLASSES, weights="none", size=size, seed=seed)
     return model if last is None else tl.unfreeze(tl.freeze(model), last=last)
 
 
-def same_weights(one: nn.Module, other: nn.Module) -> bool:
+def same_weights(one, other):
     """Whether two networks have the same parameters and buffers, bit for bit."""
     return tl.changed(one, tl.snapshot(other)) == []

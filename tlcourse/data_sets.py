@@ -1,29 +1,24 @@
-"""The data sets that the course adds to those of `tlhelpers`; pyproject.toml announces this list as an entry point."""
+"""The data sets that the course adds to `tl.load_data`; pyproject.toml announces this list as an entry point."""
 
 from tlhelpers.data.catalogue import DataSetEntry
 
+BOTH = "quick, full"
+NAMED, XRAYS = "tlcourse.named", "tlcourse.medical.chest_xray"
+SAFARI, PHANTOM = "tlcourse.safari.dataset", "tlcourse.phantom.dataset"
+DRAWN = "drawings of eight kinds of things on made-up backgrounds, also at other sizes"
+DRAWN_XRAYS = "drawn chest radiographs, normal or with opacities whose place is known; no medical data"
+FULL_XRAYS = "chest radiographs of children in full size, divided by patient; root= names your copy"
+ANTS = "photographs of ants and bees, few; no test set"
+SMALL_XRAYS = "children's chest radiographs, normal or ill; 28 to 224 px"
+RETINA = "photographs of the retina, graded 0 to 4; 28 to 224 px"
+
 DATA_SETS = (
-    DataSetEntry(
-        name="safari",
-        what="drawings of eight kinds of things on made-up backgrounds, also at other sizes",
-        size="nothing",
-        licence="CC BY-SA 4.0",
-        profile="quick, full",
-        module="tlcourse.safari.dataset",
-    ),
-    DataSetEntry(
-        name="phantom",
-        what="drawn chest radiographs, normal or with opacities whose place is known; no medical data",
-        size="nothing",
-        licence="MIT",
-        profile="quick, full",
-        module="tlcourse.phantom.dataset",
-    ),
-    DataSetEntry(
-        name="chest_xray",
-        what="chest radiographs of children in full size, divided by patient; root= names your copy",
-        size="1,200 MB, by hand",
-        licence="CC BY 4.0",
-        module="tlcourse.medical.chest_xray",
-    ),
+    DataSetEntry("safari", DRAWN, "nothing", "CC BY-SA 4.0", SAFARI, BOTH),
+    DataSetEntry("phantom", DRAWN_XRAYS, "nothing", "MIT", PHANTOM, BOTH),
+    DataSetEntry("chest_xray", FULL_XRAYS, "1,200 MB, by hand", "CC BY 4.0", XRAYS),
+    DataSetEntry("hymenoptera", ANTS, "47 MB", "none given; research", NAMED),
+    DataSetEntry("flowers102", "photographs of 102 kinds of flowers", "345 MB", "none given; research", NAMED),
+    DataSetEntry("oxford_pets", "photographs of 37 breeds of cats and dogs", "811 MB", "CC BY-SA 4.0", NAMED),
+    DataSetEntry("pneumonia_mnist", SMALL_XRAYS, "300 MB", "CC BY 4.0", NAMED),
+    DataSetEntry("retina_mnist", RETINA, "240 MB", "CC BY 4.0", NAMED),
 )

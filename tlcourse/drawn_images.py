@@ -1,6 +1,4 @@
-"""What the drawn data sets share: smooth noise, and images that are drawn when they are first read."""
-
-from __future__ import annotations
+"""What the drawn data sets share: noise, turned axes, and images that are drawn when they are first read."""
 
 import math
 from typing import Generic, TypeVar
@@ -20,6 +18,11 @@ def smooth_noise(rng: np.random.Generator, cells: int, size: int) -> np.ndarray:
     """Smooth random field, float32 (size, size), roughly 0 to 1, with about `cells` hills along a side."""
     grid = rng.uniform(size=(cells + 1, cells + 1)).astype(np.float32)
     return np.asarray(Image.fromarray(grid).resize((size, size), Image.Resampling.BICUBIC))
+
+
+def turned(x: np.ndarray, y: np.ndarray, turn: float) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates in axes turned by an angle in radians."""
+    return x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
 
 
 class DrawnImages(Generic[T]):

@@ -1,7 +1,5 @@
 """Exports a data set as an image folder that torchvision's `ImageFolder` and `tl.load_data` read."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -10,23 +8,17 @@ from pathlib import Path
 
 from tlhelpers.data.dataset import ImageData, ImageSplit
 from tlhelpers.errors import DataError
-from tlhelpers.files import atomic_write, part_beside
+from tlhelpers.files import atomic_write
 from tlhelpers.progress import tqdm
 
 MANIFEST = ".tlhelpers_export.json"
 
 
 def export_folder(data: ImageData, root: str | os.PathLike[str]) -> Path:
-    """Write every image to `root/<split>/<class>/<key>.png`, without loss.
+    """Write every image, without its transform, to `root/<split>/<class>/<key>.png`; returns `root` as a Path.
 
-    Files that exist are kept, so that the next call completes an interrupted export.
-
-    Args:
-        data: the data set; its transforms are not applied.
-        root: the folder; created if it is missing, and returned as a Path.
-
-    Raises:
-        DataError: if `root` holds something else, or two images of a class would get the same file name.
+    Files that exist are kept, so that the next call completes an interrupted export. Raises DataError if `root` holds
+    something else, or two images of a class would get the same file name.
     """
     root, digest = Path(root), hashlib.sha256()
     plan: dict[Path, tuple[ImageSplit, int]] = {}
@@ -43,7 +35,7 @@ def export_folder(data: ImageData, root: str | os.PathLike[str]) -> Path:
     for path, (split, i) in tqdm(plan.items(), desc=f"export {data.name}", unit="image", delay=2):
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            part = part_beside(path)  # an interruption leaves no half file; unlike `atomic_write`, no wait for the disk
+            part = path.with_suffix(".part")  # an interruption leaves no half image
             try:
                 split.image(i).save(part, format="PNG", compress_level=1)  # a third larger, four times as fast
                 part.replace(path)

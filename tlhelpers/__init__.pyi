@@ -29,7 +29,6 @@ from .loop import train_epoch as train_epoch
 from .lr_finder import LRFinderResult as LRFinderResult
 from .lr_finder import find_lr as find_lr
 from .models.cards import ModelCard as ModelCard
-from .models.cards import describe as describe
 from .models.families import get_blocks as get_blocks
 from .models.families import get_head as get_head
 from .models.freezing import changed as changed
@@ -51,5 +50,4 @@ from .options import Epochs as Epochs
 from .options import StepOptions as StepOptions
 from .trainer import Run as Run
 from .training import fit as fit
-from .training import fit_in_stages as fit_in_stages
 from .training import train_model as train_model

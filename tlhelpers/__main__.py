@@ -1,7 +1,5 @@
 """The command line: `tlhelpers doctor | train FOLDER | predict RUN IMAGE...`, also as `python -m tlhelpers`."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import os
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlhelpers.errors import TLError, TrainingError
+from tlhelpers.files import atomic_write
 
 if TYPE_CHECKING:
     from tlhelpers.data.dataset import ImageData
@@ -43,11 +42,8 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="check this machine, and say what to do about problems")
     doctor.set_defaults(command=_doctor)
 
-    train = commands.add_parser(
-        "train",
-        help="train a network on a folder of images, or a named data set",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    defaults = argparse.ArgumentDefaultsHelpFormatter
+    train = commands.add_parser("train", help="train a network on images", formatter_class=defaults)
     train.set_defaults(command=_train)
     add = train.add_argument
     add("data", help="folder with a subfolder for each class, with or without train/val/test; or a name")
@@ -107,10 +103,9 @@ def _train(options: argparse.Namespace) -> int:
         results.append(result)
         if options.out is not None:
             place = options.out if options.seeds == 1 else options.out / f"seed{seed}"
-            place.mkdir(parents=True, exist_ok=True)
-            tl.save(run.model, place / WEIGHTS_FILE)
             _write(place / "history.csv", run.history.to_csv())
             _write(place / "report.json", json.dumps({"data": data.name, **result}, indent=1))
+            tl.save(run.model, place / WEIGHTS_FILE)
             print(f"kept in {place}: {WEIGHTS_FILE}, history.csv, report.json")
         if run.stopped:
             print(run.stopped)
@@ -124,7 +119,7 @@ def _train(options: argparse.Namespace) -> int:
     return 0
 
 
-def _train_once(data: ImageData, options: argparse.Namespace, seed: int) -> tuple[Run, dict[str, Any]]:
+def _train_once(data: "ImageData", options: argparse.Namespace, seed: int) -> "tuple[Run, dict[str, Any]]":
     """Train with one seed and print the scores; they are returned, too."""
     import tlhelpers as tl
 
@@ -141,13 +136,8 @@ def _train_once(data: ImageData, options: argparse.Namespace, seed: int) -> tupl
     if not run.kept_epoch:
         raise TrainingError("training was interrupted before its first epoch ended, so there is nothing to keep")
     kept, last = (float(run.history["val_accuracy"][epoch]) for epoch in (run.kept_epoch, len(run.history)))
-    result: dict[str, Any] = {
-        "seed": seed,
-        "epochs": len(run.history),
-        "kept_epoch": run.kept_epoch,
-        "val_images": len(data.val),
-    }
-    result |= {"val_accuracy": kept, "val_accuracy_last": last}
+    result: dict[str, Any] = {"seed": seed, "epochs": len(run.history), "kept_epoch": run.kept_epoch}
+    result |= {"val_images": len(data.val), "val_accuracy": kept, "val_accuracy_last": last}
     text = f"validation {kept:.1%} at epoch {run.kept_epoch}, {last:.1%} at the last ({len(data.val)} images); "
     if data.test is None:
         text += "no test set, and the best epoch was chosen on validation: the last epoch is the honest number"
@@ -162,31 +152,26 @@ def _train_once(data: ImageData, options: argparse.Namespace, seed: int) -> tupl
 
 
 def _spread(results: list[dict[str, Any]]) -> str:
-    import statistics
+    import pandas as pd
 
     lines = [f"over {len(results)} seeds, mean ± standard deviation (lowest to highest):"]
-    for key in ("val_accuracy", "val_accuracy_last", "test_accuracy", "test_balanced_accuracy"):
-        if key in results[0]:
-            values = [result[key] for result in results]
-            mean, deviation = statistics.mean(values), statistics.stdev(values)
-            lines.append(f"  {key:24}{mean:.1%} ± {deviation:.1%} ({min(values):.1%} to {max(values):.1%})")
-    seconds = [result["seconds"] for result in results]
-    lines.append(f"  {'seconds':24}{statistics.mean(seconds):.0f} ({min(seconds):.0f} to {max(seconds):.0f})")
-    return "\n".join(lines)
+    for key, row in pd.DataFrame(results).agg(["mean", "std", "min", "max"]).items():
+        if "accuracy" in str(key):
+            lines.append("  {:24}{:.1%} ± {:.1%} ({:.1%} to {:.1%})".format(key, *row))
+    return "\n".join([*lines, "  {:24}{:.0f} ({:.0f} to {:.0f})".format("seconds", *row[["mean", "min", "max"]])])
 
 
 def _claim(folder: Path) -> None:
     """A folder for results must be new, empty, or from an earlier run that is to be replaced."""
-    if folder.is_dir() and any(folder.iterdir()) and not list(folder.glob("**/report.json")):
-        raise TrainingError(f"{folder} holds other files; name a new folder with --out, so that nothing is lost")
     if folder.exists() and not folder.is_dir():
         raise TrainingError(f"{folder} is a file; --out needs a folder")
+    if folder.exists() and any(folder.iterdir()) and not list(folder.glob("**/report.json")):
+        raise TrainingError(f"{folder} holds other files; name a new folder with --out, so that nothing is lost")
     folder.mkdir(parents=True, exist_ok=True)
 
 
 def _write(path: Path, text: str) -> None:
-    from tlhelpers.files import atomic_write
-
+    path.parent.mkdir(exist_ok=True)
     with atomic_write(path) as file:
         file.write(text.encode())
 
@@ -195,16 +180,15 @@ def _predict(options: argparse.Namespace) -> int:
     import tlhelpers as tl
 
     model = tl.load(options.run / WEIGHTS_FILE if options.run.is_dir() else options.run)
-    failed = 0
+    code = 0
     for image in options.images:
         try:
             table = tl.predict(model, image, top=options.top)
+            print(f"{image}: " + ", ".join(f"{row['class']} {row['probability']:.1%}" for _, row in table.iterrows()))
         except TLError as error:
             print(f"✗ {error}", file=sys.stderr)
-            failed += 1
-            continue
-        print(f"{image}: " + ", ".join(f"{row['class']} {row['probability']:.1%}" for _, row in table.iterrows()))
-    return 1 if failed else 0
+            code = 1
+    return code
 
 
 if __name__ == "__main__":

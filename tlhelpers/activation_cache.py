@@ -1,7 +1,5 @@
 """What a frozen prefix computes, computed once: activations take the place of images."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import torch
@@ -9,7 +7,7 @@ from torch import nn
 
 from tlhelpers.image_source import ImageSource, memory_limit
 from tlhelpers.loop import autocast, device_of, to_device
-from tlhelpers.models.modes import evaluation_mode
+from tlhelpers.models.freezing import evaluation_mode
 from tlhelpers.pixel_batches import Order, batches_on
 from tlhelpers.progress import tqdm
 
@@ -38,10 +36,7 @@ class ActivationBatches:
 def cache_activations(
     prefix: nn.Module, images: ImageSource, order: Order, precision: torch.dtype, views: int = 1
 ) -> ActivationBatches | None:
-    """Run the frozen prefix over every image, `views` times; None if the activations do not fit into memory.
-
-    Each view sees other random crops, if there are any. `order` is that of the batches that are returned.
-    """
+    """Run the frozen prefix over every image, `views` times; None if the activations do not fit into memory."""
     device, labels = device_of(prefix), images.split.labels
     batches = images.batches(Order(len(labels), order.batch_size))
     values, written = torch.empty(0), 0

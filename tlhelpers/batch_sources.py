@@ -9,8 +9,7 @@ Validation images are never augmented, so the frozen prefix runs over them once 
 much memory are read again in every epoch, by worker processes.
 """
 
-from __future__ import annotations
-
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +18,7 @@ from torch import nn
 
 from tlhelpers.activation_cache import cache_activations
 from tlhelpers.data.dataset import ImageData, ImageSplit
+from tlhelpers.errors import TrainingError
 from tlhelpers.frozen_prefix import split_at_frozen_prefix
 from tlhelpers.image_source import ImageSource
 from tlhelpers.options import FitOptions
@@ -37,13 +37,20 @@ class BatchSources:
     notes: list[str] = field(default_factory=list)  # sentences that say what was done
 
 
-def choose_sources(
-    model: nn.Module, data: ImageData, options: FitOptions, precision: torch.dtype, *, validates: bool = True
-) -> BatchSources:
-    """Choose where batches come from, and which part of the network must run in every step.
+def own_batches(model: nn.Module, batches: Mapping[str, Any]) -> BatchSources:
+    """The reader's own batches, which the whole network takes; a TrainingError if there are none."""
+    for split in ("train", "val"):
+        if split not in batches or len(batches[split]) == 0:
+            raise TrainingError(f"'{split}' has no batch; expected batches for the keys 'train' and 'val'")
+    return BatchSources(batches["train"], batches["val"], model, model)
 
-    Without `validates` nothing is computed for the validation set in advance.
-    """
+
+def choose_sources(
+    model: nn.Module, data: Any, options: FitOptions, precision: torch.dtype, *, validates: bool = True
+) -> BatchSources:
+    """Choose where batches come from, and which part of the network must run in every step; `data` as in `fit`."""
+    if not isinstance(data, ImageData):
+        return own_batches(model, data)
     augment, views = options.augment, options.views
     train, val = ImageSource(model, data.train, augment, options.seed), ImageSource(model, data.val)
     train_order = Order(len(data.train), options.batch_size, options.seed)
@@ -76,6 +83,13 @@ def choose_sources(
 def scoring_batches(model: nn.Module, split: ImageSplit, batch_size: int) -> Any:
     """Batches of a split in natural order, without augmentation."""
     return ImageSource(model, split).batches(Order(len(split), batch_size))
+
+
+def at_epoch(batches: Any, epoch: int) -> Any:
+    """The same batches, told which epoch it is, from 1, if they ask for that."""
+    if hasattr(batches, "set_epoch"):
+        batches.set_epoch(epoch)
+    return batches
 
 
 def _how_images_are_read(train: ImageSource, val: ImageSource) -> str:

@@ -1,21 +1,18 @@
-"""Checkpoints: what a training run needs so that it can go on in another process as if nothing had happened.
+"""Checkpoints: what a training run needs to go on in another process as if nothing had happened.
 
 After each epoch one file, `last.pt`, takes the place of the one before, whole or not at all. It holds the weights, the
 state of optimizer, scheduler, loss scaling and averaging, every random generator that training draws from, the history,
 and the best epoch's weights. `best.safetensors` has those too, for `tl.load`.
 """
 
-from __future__ import annotations
-
 import contextlib
 import pickle
 import shutil
 import signal
 import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import safetensors
 import torch
@@ -28,56 +25,10 @@ from tlhelpers.models.cards import ModelCard
 from tlhelpers.models.saving import save
 from tlhelpers.options import Checkpoint
 
+if TYPE_CHECKING:
+    from tlhelpers.trainer import Trainer
+
 FORMAT = "tlhelpers-checkpoint-3"
-
-
-@dataclass
-class RunProgress:
-    """What a run has reached."""
-
-    rows: list[list[float]] = field(default_factory=list)  # one for each finished epoch, as in `Run.history`
-    best_epoch: int = 0  # the highest validation accuracy, the lower loss deciding ties; 0 if there is none
-    best: tuple[float, ...] = (-1.0, 0.0)  # its accuracy and its negative loss
-    best_weights: dict[str, torch.Tensor] = field(default_factory=dict)  # its weights, as `state_dict()` gives them
-
-    def update_best(self, model: nn.Module, epoch: int, loss: float, accuracy: float) -> bool:
-        """Keep a copy of the weights if this epoch's validation is the best so far; True if it is."""
-        if (accuracy, -loss) <= self.best:
-            return False
-        self.best_weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-        self.best_epoch, self.best = epoch, (accuracy, -loss)
-        return True
-
-
-@dataclass
-class CheckpointState:
-    """Everything that changes while a network trains."""
-
-    parts: Mapping[str, Any]  # model, optimizer, scheduler ...: objects with `state_dict` and `load_state_dict`
-    device: torch.device  # whose random generator is part of the state, besides the CPU's
-    shuffle: torch.Generator | None  # of the order of images, if there is one
-
-    def pack(self) -> dict[str, Any]:
-        """All of it as tensors, numbers, strings, lists and dictionaries."""
-        states = {name: part.state_dict() for name, part in self.parts.items()}
-        return {**states, "generators": {name: get() for name, (get, _) in self._generators().items()}}
-
-    def unpack(self, packed: Mapping[str, Any]) -> None:
-        """Put everything back in place."""
-        for name, part in self.parts.items():
-            part.load_state_dict(packed[name])
-        for name, (_, put) in self._generators().items():
-            put(packed["generators"][name])
-
-    def _generators(self) -> dict[str, tuple[Any, Any]]:
-        """How to get and set the state of every generator that training draws from."""
-        found: dict[str, Any] = {"cpu": (torch.get_rng_state, torch.set_rng_state)}
-        if self.device.type != "cpu":
-            module = torch.get_device_module(self.device)
-            found[self.device.type] = module.get_rng_state, module.set_rng_state
-        if self.shuffle is not None:
-            found["shuffle"] = self.shuffle.get_state, self.shuffle.set_state
-        return found
 
 
 class CheckpointFolder:
@@ -88,7 +39,7 @@ class CheckpointFolder:
         self.path, self.best_path, self.resume = folder / "last.pt", folder / "best.safetensors", checkpoint.resume
         self.settings, self._lock = settings, FileLock(folder / "in_use.lock")
 
-    def __enter__(self) -> CheckpointFolder:
+    def __enter__(self) -> "CheckpointFolder":
         folder = self.path.parent
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -106,37 +57,28 @@ class CheckpointFolder:
     def __exit__(self, *_: object) -> None:
         self._lock.release()
 
-    def begin(self, state: CheckpointState) -> RunProgress:
-        """The progress to go on from, with `state` put back to it; an empty one where there is nothing.
-
-        Raises:
-            CheckpointError: if the file is damaged, or of a run with other settings.
-        """
-        self.settings |= _identity(state.parts["model"], state.parts["optimizer"])
+    def begin(self, trainer: "Trainer") -> None:
+        """Put the state that the folder holds back into `trainer`, if it is to resume and there is one."""
+        self.settings |= _identity(trainer.model, trainer.optimizer)
         if not (self.resume and self.path.exists()):
-            return RunProgress()
+            return
         packed = self._read()
         old = packed["settings"]
-        different = [name for name, value in self.settings.items() if old.get(name) != value]
-        if different:
-            listed = "; ".join(f"{name} was {old.get(name)} and is now {self.settings[name]}" for name in different)
+        new = {name: value for name, value in self.settings.items() if old.get(name) != value}
+        if new:
+            changes = "; ".join(f"{name} was {old.get(name)} and is now {value}" for name, value in new.items())
             raise CheckpointError(
-                f"the checkpoint {self.path} belongs to another run: {listed}. Give the same settings again, name "
+                f"the checkpoint {self.path} belongs to another run: {changes}. Give the same settings again, name "
                 "another folder, or take resume=False to begin anew"
             )
         try:
-            state.unpack(packed)
+            trainer.load_state_dict(packed)
         except (KeyError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"the checkpoint {self.path} does not fit this run: {error}") from error
-        return RunProgress(**packed["progress"])
 
-    def save(self, state: CheckpointState, progress: RunProgress) -> None:
-        """Replace the checkpoint; a process killed here leaves the old one.
-
-        Raises:
-            CheckpointError: if it cannot be written.
-        """
-        packed = {"format": FORMAT, "settings": self.settings, "progress": vars(progress), **state.pack()}
+    def save(self, trainer: "Trainer") -> None:
+        """Replace the checkpoint; a process killed here leaves the old one."""
+        packed = {"format": FORMAT, "settings": self.settings, **trainer.state_dict()}
         with self._writing(), atomic_write(self.path) as file:
             torch.save(packed, file)
 

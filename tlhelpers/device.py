@@ -4,8 +4,6 @@ Two profiles run the same notebooks: `quick` (a laptop CPU, no network) and `ful
 best on a GPU). Device and precision are found by trying. `use_profile`, or TL_PROFILE and the like, set all three.
 """
 
-from __future__ import annotations
-
 import functools
 import os
 import time
@@ -25,19 +23,12 @@ MIN_GAIN = 1.3  # a CPU computes in bf16 only if that is this many times faster:
 
 @dataclass(frozen=True)
 class Profile:
-    """The settings in force.
+    """The settings in force."""
 
-    Attributes:
-        name: "quick" or "full".
-        device: where models run.
-        precision: "fp32", "bf16" or "fp16": the autocast type of forward passes; weights stay in fp32.
-        reasons: for each of "profile", "device" and "precision", why it was chosen.
-    """
-
-    name: str
-    device: torch.device
-    precision: str
-    reasons: dict[str, str] = field(repr=False)
+    name: str  # "quick" or "full"
+    device: torch.device  # where models run
+    precision: str  # "fp32", "bf16" or "fp16": the autocast type of forward passes; weights stay in fp32
+    reasons: dict[str, str] = field(repr=False)  # why "profile", "device" and "precision" were chosen
 
     @property
     def dtype(self) -> torch.dtype:
@@ -157,14 +148,13 @@ def bf16_gain() -> float:
     # Windows counts processor time in ticks of 16 ms, longer than a step; there the clock on the wall has to do.
     clock = time.process_time if time.get_clock_info("process_time").resolution < 1e-4 else time.perf_counter
 
-    def seconds(bf16: bool) -> float:
-        start = clock()
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-            functional.conv2d(images, kernels, padding=1).sum().backward()
-        return clock() - start
-
-    best = {bf16: min(seconds(bf16) for _ in range(2)) for bf16 in (False, True)}
-    if best[True] < 2 * best[False]:  # otherwise it is hopeless, and slow to measure
-        for _ in range(7):
-            best = {bf16: min(fastest, seconds(bf16)) for bf16, fastest in best.items()}
+    best = {False: float("inf"), True: float("inf")}  # seconds
+    for number in range(9):
+        for bf16 in best:
+            start = clock()
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+                functional.conv2d(images, kernels, padding=1).sum().backward()
+            best[bf16] = min(best[bf16], clock() - start)
+        if number == 1 and best[True] > 2 * best[False]:
+            break  # it is hopeless, and slow to measure
     return best[False] / best[True]

@@ -1,9 +1,7 @@
 """`tl.doctor()` and `python -m tlhelpers doctor`: check the installation and say what to do about each trouble.
 
-Importing this module needs only the standard library, so that it works where torch is broken or missing.
+It needs only the standard library, so that it works where torch is broken or missing.
 """
-
-from __future__ import annotations
 
 import contextlib
 import hashlib
@@ -70,11 +68,7 @@ class Report(NamedTuple):
 
 
 def doctor(*, quick: bool = False) -> Report:
-    """Report on Python, packages, PyTorch, Jupyter, memory, disk, weights, device and network.
-
-    Args:
-        quick: leave out what takes 3 to 10 s: PyTorch, the device and the network.
-    """
+    """Check the installation and this machine; `quick` leaves out PyTorch, device and network, which take 3 to 10 s."""
     findings: list[Finding] = []
     for check in QUICK if quick else QUICK + SLOW:
         try:
@@ -131,9 +125,7 @@ def check_kernel() -> Verdict:
     folders = {os.path.realpath(Path(python).parent) for python in (spec.argv[0], sys.executable)}
     if len(folders) == 1 or not Path(spec.argv[0]).is_absolute():
         return "ok", "notebooks run in this Python", ""
-    advice = (
-        f'Another project left that kernel; remove it:\n    "{sys.executable}" -m jupyter kernelspec remove python3'
-    )
+    advice = f'Another project left that kernel:\n    "{sys.executable}" -m jupyter kernelspec remove python3'
     return "trouble", f"notebooks would run in {spec.argv[0]}: {spec.resource_dir} says so", advice
 
 
@@ -221,9 +213,7 @@ def check_device() -> Verdict:
     found = ", ".join(f"{value} ({now.reasons[key]})" for key, value in values.items())
     if now.device.type != "cpu" or now.reasons["device"].startswith(("set by", "asked for")):
         return "ok", found, ""
-    gpu = (
-        smi and subprocess.run([smi, "-L"], capture_output=True, text=True, errors="replace", timeout=20).stdout.strip()
-    )
+    gpu = smi and subprocess.run([smi, "-L"], capture_output=True, encoding="utf8", timeout=20).stdout.strip()
     if not gpu:
         return "note" if now.name == "full" else "ok", found, "On a CPU the full profile takes hours."
     advice = "Update its driver (nvidia.com, or your Linux distribution's package) and restart."

@@ -1,13 +1,12 @@
 """Using a trained network: `evaluate` it on a split, `predict` single images, compute features; scores and mistakes."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
 import torch
 from PIL import Image
 from torch import nn
@@ -24,18 +23,15 @@ from tlhelpers.models.families import get_head
 from tlhelpers.progress import tqdm
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
 
 
-def evaluate(model: nn.Module, split: ImageSplit, *, batch_size: int = 64) -> Evaluation:
-    """Predictions of a network for every image of a split, with their scores.
-
-    It runs on the profile's device and in its precision; every module keeps its mode.
+def evaluate(model: nn.Module, split: ImageSplit, *, batch_size: int = 64) -> "Evaluation":
+    """Predictions of a network for every image of a split, on the profile's device and in its precision.
 
     Args:
-        model: a classifier as wide as the split has classes.
-        split: with a transform it is used as it is; without one, the preprocessing of the model's card is.
+        model: a classifier as wide as the split has classes; every module keeps its mode.
+        split: its own transform is used if it has one, else the preprocessing of the model's card.
         batch_size: images at a time.
 
     Raises:
@@ -55,19 +51,9 @@ def predict(
 ) -> pd.DataFrame:
     """The `top` most probable classes of each image.
 
-    Args:
-        model: a network with a card, which names the classes and the preprocessing.
-        images: a file, a PIL image, or a list of them.
-        top: rows for each image.
-
-    Returns:
-        columns image, rank (from 1), class, probability (softmax of the logits).
-
-    Raises:
-        DataError: naming the file that cannot be read.
+    The model's card names the classes and the preprocessing; `images` are files or PIL images. Columns: image, rank
+    (from 1), class, probability (softmax of the logits). A DataError names the file that cannot be read.
     """
-    import pandas as pd
-
     many = [images] if isinstance(images, str | Path | Image.Image) else list(images)
     card, profile = get_card(model), current_profile()
     place(model, profile.device)
@@ -75,47 +61,42 @@ def predict(
     names = card.classes or tuple(f"class {i}" for i in range(get_head(model).out_features))
     rows = []
     for number, image in enumerate(many, start=1):
-        opened = isinstance(image, Image.Image)
-        label = f"image {number}" if opened else str(image)
-        pixels = transform(image.convert("RGB") if isinstance(image, Image.Image) else open_image(image))
-        logits, _ = compute_logits(model, [(pixels[None], torch.zeros(1))], precision=profile.dtype)
+        if isinstance(image, Image.Image):
+            label, opened = f"image {number}", image.convert("RGB")
+        else:
+            label, opened = str(image), open_image(image)
+        batch = transform(opened)[None], torch.zeros(1)
+        logits, _ = compute_logits(model, [batch], precision=profile.dtype)
         best = logits[0].softmax(dim=0).topk(min(top, len(names)))
-        ranked = enumerate(zip(best.indices.tolist(), best.values.tolist(), strict=True), start=1)
-        rows += [(label, rank, names[i], value) for rank, (i, value) in ranked]
+        for rank, (value, i) in enumerate(zip(*best, strict=True), start=1):
+            rows.append((label, rank, names[i], float(value)))
     return pd.DataFrame(rows, columns=["image", "rank", "class", "probability"])
 
 
 def compute_features(model: nn.Module, split: ImageSplit, *, batch_size: int = 64) -> torch.Tensor:
-    """Penultimate-layer features of every image: what the head is given.
-
-    The arguments are those of `evaluate`. float32 (images, in_features of the head), on the CPU.
-    """
+    """Penultimate-layer features of every image, float32 (images, in_features of the head), on the CPU."""
     profile = current_profile()
     place(model, profile.device)
     features: list[torch.Tensor] = []
-    hook = get_head(model).register_forward_pre_hook(
-        lambda _, inputs: features.append(inputs[0].detach().float().cpu())
-    )
-    try:
+    keep = lambda _, inputs: features.append(inputs[0].float().cpu())  # noqa: E731
+    with get_head(model).register_forward_pre_hook(keep):
         compute_logits(model, scoring_batches(model, split, batch_size), precision=profile.dtype)
-    finally:
-        hook.remove()
-    return torch.cat(features).clone()
+    return torch.cat(features)
 
 
 def check_fits(model: nn.Module, split: ImageSplit) -> None:
     """Raise a TrainingError if the outputs of a network are not the classes of a split."""
-    outputs = get_head(model).out_features
-    if outputs != len(split.classes):
+    outputs, classes = get_head(model).out_features, split.classes
+    if outputs != len(classes):
+        shown = ", ".join(classes[:5]) + (", …" if len(classes) > 5 else "")
         raise TrainingError(
-            f"the network has {outputs} outputs, but '{split.name}' has {len(split.classes)} classes "
-            f"({', '.join(split.classes[:5])}{', …' if len(split.classes) > 5 else ''}). "
+            f"the network has {outputs} outputs, but '{split.name}' has {len(classes)} classes ({shown}). "
             f"Give it a head that fits: tl.replace_head(model, classes=data.classes)"
         )
     named = getattr(getattr(model, "card", None), "classes", ())
-    if named and tuple(named) != tuple(split.classes):
+    if named and tuple(named) != classes:
         raise TrainingError(
-            f"the network's outputs mean {list(named)}, but '{split.name}' has the classes {list(split.classes)}: "
+            f"the network's outputs mean {list(named)}, but '{split.name}' has the classes {list(classes)}: "
             "in another order or under other names a score would mean nothing"
         )
 
@@ -140,11 +121,10 @@ class Evaluation:
     logits: torch.Tensor  # (images, classes), float32 on the CPU, in the order of the split
 
     def __post_init__(self) -> None:
-        bad = int((~torch.isfinite(self.logits)).any(dim=1).sum())
-        if bad:
+        if bad := int((~torch.isfinite(self.logits)).any(dim=1).sum()):
+            which = f"{bad} of {len(self.logits)} images of '{self.split.name}'"
             raise DataError(
-                f"the network's outputs for {bad} of {len(self.logits)} images of '{self.split.name}' are "
-                "not finite, so they cannot be scored; its weights are damaged, or training diverged"
+                f"the network's outputs for {which} are not finite: its weights are damaged, or training diverged"
             )
 
     @property
@@ -189,7 +169,6 @@ class Evaluation:
 
     def confusion(self) -> pd.DataFrame:
         """Counts of images: rows are the true classes, columns the predicted ones."""
-        import pandas as pd
         from sklearn.metrics import confusion_matrix
 
         counts = confusion_matrix(self.labels, self.predictions, labels=range(len(self.classes)))
@@ -198,35 +177,28 @@ class Evaluation:
 
     def per_class(self) -> pd.DataFrame:
         """For each class: images, precision (NaN if it was never predicted) and recall (NaN if it has no images)."""
-        import pandas as pd
-
         table = self.confusion()
         correct = pd.Series(table.to_numpy().diagonal(), index=table.index)
         precision, recall = correct / table.sum(axis=0).replace(0, float("nan")), correct / table.sum(axis=1)
         return pd.DataFrame({"images": table.sum(axis=1), "precision": precision, "recall": recall})
 
     def worst(self, count: int = 8) -> pd.DataFrame:
-        """The mistakes of which the network was most certain, most certain first.
-
-        Returns:
-            columns index (into the split), key, true, predicted, confidence; fewer rows if there are fewer mistakes.
-        """
-        import pandas as pd
-
-        confidence, predictions = self.probabilities.max(dim=1).values, self.predictions
+        """The mistakes, most certain first: columns index (into the split), key, true, predicted, confidence."""
+        confidence, predictions = self.probabilities.max(dim=1)
         wrong = (predictions != self.labels).nonzero().flatten()
         order = wrong[confidence[wrong].argsort(descending=True, stable=True)][:count].tolist()
-        named = [(self.classes[self.labels[i]], self.classes[predictions[i]]) for i in order]
-        rows = [(i, self.split.keys[i], *names, float(confidence[i])) for i, names in zip(order, named, strict=True)]
-        return pd.DataFrame(rows, columns=["index", "key", "true", "predicted", "confidence"])
+        true, predicted = ([self.classes[labels[i]] for i in order] for labels in (self.labels, predictions))
+        keys = [self.split.keys[i] for i in order]
+        columns = {"index": order, "key": keys, "true": true, "predicted": predicted}
+        return pd.DataFrame({**columns, "confidence": confidence[order].tolist()})
 
-    def plot_confusion(self) -> Figure:
+    def plot_confusion(self) -> "Figure":
         """The confusion matrix as a figure."""
         from tlhelpers import plots
 
         return plots.confusion(self.confusion(), title=f"Confusion matrix, {self.split.name}: {self}")
 
-    def show_worst(self, count: int = 8) -> Figure:
+    def show_worst(self, count: int = 8) -> "Figure":
         """The images of `worst`, each with its true and predicted class."""
         from tlhelpers import plots
 

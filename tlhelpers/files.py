@@ -1,7 +1,5 @@
 """Files that are whole or not there: checksums, and writing that no crash can tear."""
 
-from __future__ import annotations
-
 import contextlib
 import glob
 import hashlib
@@ -11,17 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from tlhelpers.progress import tqdm
+
 CHUNK = 1 << 20  # bytes read at a time
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
-    """The SHA-256 of a file: 64 lower-case hexadecimal digits. A progress bar appears after two seconds.
-
-    Raises:
-        OSError: if the file cannot be read.
-    """
-    from tlhelpers.progress import tqdm
-
+    """The SHA-256 of a file: 64 lower-case hexadecimal digits. A progress bar appears after two seconds."""
     path, digest = Path(path), hashlib.sha256()
     options = {"unit": "B", "unit_scale": True, "desc": f"checking {path.name}", "delay": 2}
     with path.open("rb") as file, tqdm(total=path.stat().st_size, **options) as bar:
@@ -35,9 +29,8 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a file for writing bytes so that `path` is, at any instant, the old file or the whole new one.
 
-    The bytes go to a hidden temporary file in the same folder, which takes the name `path` when the block ends without
-    an error; after an error, Ctrl-C included, it is removed and `path` is as before. Of a symbolic link, the file that
-    it names is replaced.
+    The bytes go to a hidden file beside it, which takes its name when the block ends without an error; after an error,
+    Ctrl-C included, it is removed and `path` is as before. Of a symbolic link, the file that it names is replaced.
 
     Raises:
         OSError: if the folder does not exist or cannot be written to, `path` is a folder, or the disk is full.
@@ -47,7 +40,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         raise IsADirectoryError(f"cannot write the file {target}: a folder has that name")
     if not target.parent.is_dir():
         raise FileNotFoundError(f"cannot write {target.name}: the folder {target.parent} does not exist")
-    part = part_beside(target)
+    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
         with part.open("xb") as file:
             yield file
@@ -57,26 +50,16 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     except BaseException:  # Ctrl-C too
         part.unlink(missing_ok=True)
         raise
-    _sync_folder(target.parent)
-
-
-def part_beside(target: Path) -> Path:
-    """A new hidden name beside `target`, on the same disk, under which to prepare what will take its place."""
-    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    if os.name == "posix":  # the new name must reach the disk, too; Windows has no such call, nor some network disks
+        with contextlib.suppress(OSError):
+            descriptor = os.open(target.parent, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
 
 def remove_leftovers(target: Path) -> None:
     """Remove temporary files that killed processes left beside `target`."""
     for part in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
         part.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Force the new name to the disk; Windows has no such call, and some network disks refuse it."""
-    if os.name == "posix":
-        with contextlib.suppress(OSError):
-            descriptor = os.open(folder, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)

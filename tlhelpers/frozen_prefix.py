@@ -1,12 +1,9 @@
-"""The frozen prefix: the first part of a network, which training cannot change.
+"""The frozen prefix: the first part of a network, which computes the same for an image in every epoch.
 
-Below the lowest trainable parameter a network computes the same for an image in every epoch, so this needs to be
-computed only once. `split_at_frozen_prefix` follows the network's own `forward` with torch.fx, finds the last tensor
-through which everything must pass before anything changes, and cuts there. Both pieces share the network's modules:
-what trains in a piece trains in the network.
+`split_at_frozen_prefix` follows the network's own `forward` with torch.fx, finds the last tensor through which
+everything must pass before anything changes, and cuts there. Both pieces share the network's modules: what trains in a
+piece trains in the network.
 """
-
-from __future__ import annotations
 
 import operator
 from dataclasses import dataclass
@@ -18,8 +15,7 @@ from torch.nn import functional
 from torch.nn.modules import activation, pooling
 from torchvision.ops import stochastic_depth
 
-from tlhelpers.models.freezing import train_mode
-from tlhelpers.models.modes import preserve_modes
+from tlhelpers.models.freezing import preserve_modes, train_mode
 
 # Layers and functions that compute the same in training as in evaluation, given that their parameters do not move.
 _FIXED_FILES = (
@@ -40,17 +36,11 @@ _SWITCHED: dict[Any, int] = {stochastic_depth: 3, functional.dropout: 2}
 
 @dataclass(frozen=True)
 class SplitModel:
-    """A network cut in two.
+    """A network cut in two."""
 
-    Attributes:
-        frozen: images -> activations; nothing in it changes. Call it in evaluation mode.
-        trainable: activations -> logits; its trainable parameters are the network's own.
-        boundary: the layer whose output is the activations, by its path in the network ("layer3", "avgpool").
-    """
-
-    frozen: nn.Module
-    trainable: nn.Module
-    boundary: str
+    frozen: nn.Module  # images -> activations; nothing in it changes; to be called in evaluation mode
+    trainable: nn.Module  # activations -> logits; its trainable parameters are the network's own
+    boundary: str  # path of the layer whose output is the activations ("layer3", "avgpool")
 
 
 def split_at_frozen_prefix(model: nn.Module) -> SplitModel | None:

@@ -1,7 +1,5 @@
 """Grad-CAM: where in an image a network found its evidence."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -12,7 +10,7 @@ from torch.nn import functional
 from tlhelpers.errors import ModelError
 from tlhelpers.loop import device_of
 from tlhelpers.models.families import get_blocks
-from tlhelpers.models.modes import evaluation_mode
+from tlhelpers.models.freezing import evaluation_mode
 
 
 def grad_cam(
@@ -22,10 +20,10 @@ def grad_cam(
 
     The layer's maps are added up, each weighted by how much the class's logit rises with it; what is negative becomes
     zero, and the sum is enlarged to the image's size: float32 (height, width). The highest value is set to 1, so the
-    maps of two images do not say whose evidence was stronger. The network stays as it is.
+    maps of two images do not say whose evidence was stronger. The network stays as it is, and runs in fp32.
 
     Args:
-        model: a classifier, frozen or not; run in evaluation mode and fp32, on its own device.
+        model: a classifier, frozen or not.
         image: one normalised image, float (1, 3, height, width).
         layer: the layer, or its path ("layer3"), with maps as output; None is the last one with maps: `last_maps`.
         target: the class that the evidence is for; None is the predicted class.
@@ -35,7 +33,12 @@ def grad_cam(
     """
     if image.ndim != 4 or len(image) != 1:
         raise ModelError(f"grad_cam takes one image as a batch (1, 3, height, width); got {tuple(image.shape)}")
-    chosen = last_maps(model) if layer is None else _layer(model, layer)
+    if isinstance(layer, str):
+        if layer not in dict(model.named_modules()):
+            known = ", ".join(name for name, _ in model.named_children())
+            raise ModelError(f"this {type(model).__name__} has no layer '{layer}'; its parts are {known}")
+        layer = model.get_submodule(layer)
+    chosen = last_maps(model) if layer is None else layer
     kept: list[torch.Tensor] = []
 
     def keep(module: nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:
@@ -48,9 +51,7 @@ def grad_cam(
             logits = model(image.detach().clone().to(device_of(model)).requires_grad_())[0]
             number = int(logits.argmax()) if target is None else target
             if not 0 <= number < len(logits):
-                raise ModelError(
-                    f"target={target}, but this {type(model).__name__} has the classes 0 to {len(logits) - 1}"
-                )
+                raise ModelError(f"target={target}: this {type(model).__name__} has the classes 0 to {len(logits) - 1}")
             if not kept or kept[-1].ndim != 4:
                 shape = tuple(kept[-1].shape) if kept else "nothing"
                 raise ModelError(f"the layer's output is {shape}; Grad-CAM needs maps (1, channels, height, width)")
@@ -68,13 +69,3 @@ def last_maps(model: nn.Module) -> nn.Module:
     blocks.pop("classifier", None)  # linear layers have no maps
     *_, modules = blocks.values()
     return modules[-2] if isinstance(modules[-1], nn.MaxPool2d) else modules[-1]
-
-
-def _layer(model: nn.Module, layer: str | nn.Module) -> nn.Module:
-    if isinstance(layer, nn.Module):
-        return layer
-    try:
-        return model.get_submodule(layer)
-    except AttributeError as error:
-        known = ", ".join(name for name, _ in model.named_children())
-        raise ModelError(f"this {type(model).__name__} has no layer '{layer}'; its parts are {known}") from error

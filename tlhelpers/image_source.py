@@ -1,10 +1,7 @@
 """The images of a split, as a training run sees them: decoded once and kept, or read again in every epoch."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -13,6 +10,7 @@ import psutil
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
+from torchvision.transforms import v2
 
 from tlhelpers.data.dataset import ImageSplit
 from tlhelpers.data.folder import FolderImages
@@ -22,7 +20,7 @@ from tlhelpers.models.cards import get_card
 from tlhelpers.models.preprocessing import Preprocessing
 from tlhelpers.options import Augment
 from tlhelpers.pixel_batches import SMALLEST_CROP, Order, PixelBatches
-from tlhelpers.progress import tqdm
+from tlhelpers.progress import in_threads
 
 SPARE = 1.25  # images to crop from are kept this many times larger than the crops
 
@@ -31,10 +29,7 @@ _decoded: WeakKeyDictionary[ImageSplit, dict[tuple[int, str], Pixels]] = WeakKey
 
 
 class ImageSource:
-    """Gives batches of a split's images, prepared as the model's card says, on the model's device.
-
-    A split with a transform of its own is used as it is, unless it is augmented. `seed` is that of random crops.
-    """
+    """Batches of a split's images, by its own transform or as the model's card says, on the model's device."""
 
     def __init__(self, model: nn.Module, split: ImageSplit, augment: Augment = False, seed: int = 0) -> None:
         self.split, self.seed, self.device, self.crops = split, seed, device_of(model), augment is True
@@ -49,7 +44,7 @@ class ImageSource:
                 self.num_bytes, self.transform = 0, self.preprocessing.training(self.crops)
                 self.workers = min(4, max((os.cpu_count() or 1) - 1, 1)) if split.workers is None else split.workers
 
-    def batches(self, order: Order) -> PixelBatches | FileBatches:
+    def batches(self, order: Order) -> "PixelBatches | FileBatches":
         """Batches in this order."""
         if self.transform is not None:
             split, pinned = self.split.with_transform(self.transform), self.device.type == "cuda"
@@ -80,16 +75,9 @@ def decode(split: ImageSplit, preprocessing: Preprocessing, whole: int | None = 
     What `preprocessing.evaluation()` does before it normalises is done here. With `whole`, the whole image is squeezed
     to a square of this side instead, to take random crops from.
     """
-    known = _decoded.setdefault(split, {})
-    key = whole or 0, repr(preprocessing)
-    if key not in known:
-        known[key] = _decode(split, preprocessing, whole)
-    return known[key]
-
-
-def _decode(split: ImageSplit, preprocessing: Preprocessing, whole: int | None) -> Pixels:
-    from torchvision.transforms import v2
-
+    known, key = _decoded.setdefault(split, {}), (whole or 0, repr(preprocessing))
+    if key in known:
+        return known[key]
     side, mode = whole or preprocessing.size, v2.InterpolationMode(preprocessing.interpolation)
     needed = whole or preprocessing.resize
     resize = v2.Resize((side, side), mode) if whole else v2.Compose([v2.Resize(needed, mode), v2.CenterCrop(side)])
@@ -102,16 +90,10 @@ def _decode(split: ImageSplit, preprocessing: Preprocessing, whole: int | None) 
         aspects[index] = image.width / image.height
         pixels[index] = torch.from_numpy(np.asarray(resize(image)).copy()).permute(2, 0, 1)
 
-    # Pillow releases Python's lock while it decodes, so threads help; what draws its images may not be up to threads.
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1) if from_files else 1) as pool:
-        done = pool.map(one, range(len(split)))
-        try:
-            for _ in tqdm(done, total=len(split), desc=f"decode {split.name}", unit="image", leave=False, delay=1):
-                pass
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    return pixels, aspects
+    threads = min(8, os.cpu_count() or 1) if from_files else 1  # what draws its images may not be up to threads
+    in_threads(one, range(len(split)), threads, desc=f"decode {split.name}", unit="image", delay=1)
+    known[key] = pixels, aspects
+    return known[key]
 
 
 class FileBatches:

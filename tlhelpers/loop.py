@@ -1,10 +1,7 @@
 """The loop: one pass of training and one of prediction, in plain PyTorch.
 
-Everything else in this package stands around these two functions. What a notebook shows first as a bare loop is what
-runs here; a test compares the weights that both give.
+What a notebook shows first as a bare loop is what runs here; a test compares the weights that both give.
 """
-
-from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Sequence
@@ -17,8 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
 from tlhelpers.errors import TrainingError
-from tlhelpers.models.freezing import train_mode
-from tlhelpers.models.modes import evaluation_mode
+from tlhelpers.models.freezing import evaluation_mode, train_mode
 from tlhelpers.options import StepOptions
 
 Batches = Iterable[tuple[torch.Tensor, torch.Tensor]]
@@ -44,9 +40,9 @@ def train_epoch(
         criterion: from (logits, labels) to a mean.
         optimizer: over the parameters that train.
         precision: autocast type of the forward pass.
-        scaler: scales the loss, for fp16.
-        scheduler: steps after each batch.
-        average: a moving average of the weights, updated after each batch.
+        scaler: of the loss, for fp16.
+        scheduler: of the learning rate; steps after each batch.
+        average: of the weights; updated after each batch.
         step: accumulation, clipping and mixing.
 
     Returns:
@@ -68,9 +64,9 @@ def train_epoch(
         for piece, target, label in zip(*pieces, strict=True):
             with autocast(device, precision):
                 logits = model(piece)
-                part = criterion(logits, target) * (len(piece) / len(images))
-            (part if scaler is None else scaler.scale(part)).backward()
-            loss += part.detach().float()
+                piece_loss = criterion(logits, target) * (len(piece) / len(images))
+            (piece_loss if scaler is None else scaler.scale(piece_loss)).backward()
+            loss += piece_loss.detach().float()
             correct += (logits.detach().argmax(dim=1) == label).sum()
         losses.append(loss)
         sizes.append(len(labels))
@@ -112,17 +108,16 @@ def compute_logits(
         for images, targets in batches:
             logits.append(model(to_device(images, device)).float())
             labels.append(targets)
-    # A clone is an ordinary tensor, with which autograd can work; what inference mode makes is not.
-    return torch.cat(logits).cpu().clone(), torch.cat(labels).cpu().clone()
+    return torch.cat(logits).cpu(), torch.cat(labels).cpu()
 
 
 def check_finite(losses: Sequence[torch.Tensor], where: str = "step {} of the epoch", first: int = 1) -> None:
     """Raise a TrainingError that names the first step whose loss is not finite."""
     if not losses:
         raise TrainingError("there was no training batch: the loader is empty")
-    finite = torch.isfinite(torch.stack(list(losses)))
-    if not finite.all():
-        place = where.format(int((~finite).nonzero()[0]) + first)
+    bad = (~torch.isfinite(torch.stack(list(losses)))).nonzero()
+    if len(bad):
+        place = where.format(int(bad[0]) + first)
         raise TrainingError(
             f"the loss is no longer finite ({place}), so training stopped; the model has the weights of its best "
             "finished epoch, if there is one. Usual causes: a learning rate that is too large (try a tenth), or images "

@@ -1,29 +1,27 @@
 """The learning-rate finder: a short trial whose learning rate grows from step to step."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from tlhelpers.batch_sources import BatchSources
+from tlhelpers.batch_sources import BatchSources, at_epoch, choose_sources
 from tlhelpers.data.dataset import ImageData
 from tlhelpers.device import current_profile
 from tlhelpers.errors import TrainingError
 from tlhelpers.loop import train_epoch
-from tlhelpers.models.modes import preserve_modes
+from tlhelpers.models.freezing import preserve_modes
 from tlhelpers.options import Augment, Epochs, FitOptions, StepOptions, build_optimizer
 from tlhelpers.progress import tqdm
-from tlhelpers.training import seeded, sources_of, trainable_groups
+from tlhelpers.training import seeded, trainable_groups
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
 
 TOO_FAR = 4.0  # times the lowest loss: there the trial ends (as fastai's finder does)
@@ -38,17 +36,15 @@ class LRFinderResult:
     suggestion: float  # the learning rate at which the smoothed loss falls most steeply
     highest: float  # the learning rate at which it was lowest; from about there on it rises
 
-    def plot(self) -> Figure:
+    def plot(self) -> "Figure":
         """Loss against learning rate, as a figure."""
         from tlhelpers import plots
 
         return plots.lr_curve(self.curve, self.suggestion, self.highest)
 
     def __repr__(self) -> str:
-        return (
-            f"Learning-rate finder, {len(self.curve)} steps: the loss falls fastest at {self.suggestion:.1e} and was "
-            f"lowest at {self.highest:.1e}. The weights are as they were."
-        )
+        found = f"the loss falls fastest at {self.suggestion:.1e} and was lowest at {self.highest:.1e}"
+        return f"Learning-rate finder, {len(self.curve)} steps: {found}. The weights are as they were."
 
 
 def find_lr(
@@ -63,16 +59,11 @@ def find_lr(
     step: StepOptions = StepOptions(),  # noqa: B008 (it cannot change)
     seed: int = 0,
 ) -> LRFinderResult:
-    """Train for a few steps with a growing learning rate, and record the loss (Smith 2017).
-
-    Weights, BatchNorm statistics and modes are restored afterwards, whatever happens.
+    """Train for a few steps with a growing learning rate, and record the loss (Smith 2017); then restore the network.
 
     `lr` is the highest learning rate, or one for each trainable block, whose proportions are kept throughout; the trial
     begins with the fraction `lowest` of it. It has at most `steps` steps, and ends early when the loss is four times
     its lowest value, or not finite. The other arguments are those of `fit`; of `step`, the optimizer and loss count.
-
-    Raises:
-        TrainingError: if nothing is trainable, or the loss is not finite from the start.
     """
     if steps < 10 or not 0 < lowest < 1:
         raise TrainingError(f"a trial needs 10 steps or more and lowest between 0 and 1; got {steps} and {lowest}")
@@ -82,21 +73,23 @@ def find_lr(
     with preserve_modes(model), seeded(seed, profile.device):
         try:
             options = FitOptions(Epochs(steps), batch_size, augment, seed=seed)
-            sources = sources_of(model, data, options, profile.dtype, validates=False)
+            sources = choose_sources(model, data, options, profile.dtype, validates=False)
             criterion = step.loss if step.loss is not None else nn.CrossEntropyLoss()
             optimizer = build_optimizer(step.optimizer, groups, profile.device)
-            return _judged(_trial(sources, criterion, optimizer, lowest, steps, profile.dtype))
+            curve = _trial(sources, criterion, optimizer, lowest, steps, profile.dtype)
         finally:
             model.load_state_dict(before)
             model.zero_grad(set_to_none=True)
+    best = int(curve["smooth"].argmin())
+    falling = curve.iloc[: max(best + 1, 3)]
+    slopes = np.gradient(falling["smooth"].to_numpy(), np.log(falling["lr"].to_numpy()))
+    return LRFinderResult(curve, float(falling["lr"].iloc[int(slopes.argmin())]), float(curve["lr"].iloc[best]))
 
 
 def _trial(
     sources: BatchSources, criterion: nn.Module, optimizer: Optimizer, lowest: float, steps: int, precision: torch.dtype
 ) -> pd.DataFrame:
     """The losses, step by step."""
-    import pandas as pd
-
     highest = [group["lr"] for group in optimizer.param_groups]
     rows: list[tuple[float, float, float]] = []
     mean = 0.0
@@ -120,13 +113,4 @@ def _trial(
 
 def _endless(batches: Any) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     for epoch in itertools.count(1):
-        if hasattr(batches, "set_epoch"):
-            batches.set_epoch(epoch)
-        yield from batches
-
-
-def _judged(curve: pd.DataFrame) -> LRFinderResult:
-    lowest = int(curve["smooth"].argmin())
-    falling = curve.iloc[: max(lowest + 1, 3)]
-    slopes = np.gradient(falling["smooth"].to_numpy(), np.log(falling["lr"].to_numpy()))
-    return LRFinderResult(curve, float(falling["lr"].iloc[int(slopes.argmin())]), float(curve["lr"].iloc[lowest]))
+        yield from at_epoch(batches, epoch)

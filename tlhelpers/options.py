@@ -1,7 +1,5 @@
 """What `fit` can be told: how long to train, how a step is made, and where checkpoints go."""
 
-from __future__ import annotations
-
 import functools
 import inspect
 from collections.abc import Callable
@@ -51,8 +49,8 @@ class StepOptions:
             2018: from lr / 25 up to lr over the first 30 % of the steps, then down to nearly zero), or a function from
             the optimizer to a scheduler. A `OneCycleLR` steps after each batch, all others after each epoch.
         loss: from (logits, labels) to a mean; None is cross-entropy.
-        accumulation_steps: a batch goes through the network in so many pieces, to save memory; their gradients add up
-            to the batch's. BatchNorm that is not frozen sees the pieces.
+        accumulation_steps: pieces in which a batch goes through the network, to save memory; their gradients add up to
+            the batch's. BatchNorm that is not frozen sees the pieces.
         max_grad_norm: gradients are scaled down to this norm where theirs is larger; None leaves them.
         ema_decay: decay of an exponential moving average of the weights, 0.999 say; the averaged weights are
             validated and kept (Polyak and Juditsky 1992; PyTorch's `AveragedModel`).
@@ -78,14 +76,10 @@ class StepOptions:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder that after every epoch holds all that a run needs to go on, and its best weights.
-
-    `resume` goes on from what it holds, or begins if it holds nothing. The final weights are those of a run without
-    interruption; model and settings must be the same again.
-    """
+    """A folder that after every epoch holds all that a run needs to go on, and its best weights."""
 
     folder: str | Path
-    resume: bool = False
+    resume: bool = False  # go on from what it holds, if anything; model and settings must be the same again
 
 
 @dataclass(frozen=True)

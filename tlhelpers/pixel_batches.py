@@ -1,7 +1,5 @@
 """Batches of decoded images: bytes that stay on the device and are cropped and flipped there."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -17,15 +15,11 @@ SMALLEST_CROP = 0.5  # fraction of an image's area, as in `Preprocessing.trainin
 
 
 class Order:
-    """The images of each batch as int64 indices, in the order of a `DataLoader` with the same generator.
-
-    `seed` shuffles anew in each pass; None keeps the natural order.
-    """
+    """Indices of the images of each batch, as from a `DataLoader`: shuffled anew in each pass if there is a seed."""
 
     def __init__(self, count: int, batch_size: int, seed: int | None = None) -> None:
         self.batch_size, self.generator = batch_size, torch.Generator().manual_seed(seed or 0)
-        # BatchNorm cannot normalise a single value, so a last batch of one image is left out; which image that is
-        # changes with every shuffle.
+        # BatchNorm cannot normalise a single value, so a last batch of one image, another in each pass, is left out.
         single = seed is not None and count > batch_size and count % batch_size == 1
         indices: Any = range(count)
         self._batches: DataLoader[torch.Tensor] = DataLoader(
@@ -36,9 +30,7 @@ class Order:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[torch.Tensor]:
-        # A generator, so that nothing is drawn before the first batch is asked for: a DataLoader with workers asks
-        # twice for an iterator.
-        yield from self._batches
+        yield from self._batches  # drawn when the first batch is asked for: a DataLoader with workers asks twice
 
 
 class EpochOrder:
@@ -58,21 +50,18 @@ class EpochOrder:
 class PixelBatches:
     """Batches of (images, labels) for `fit`, from decoded images of one size.
 
-    Iterating gives float32 images (batch, 3, size, size), normalised, and labels (batch,). An image's crop depends on
-    the seed, the epoch and the image alone, so that neither the order nor an interruption changes it.
+    Gives float32 images (batch, 3, size, size), normalised, and labels (batch,). An image's crop depends on the seed,
+    the epoch and the image alone, so that neither the order nor an interruption changes it.
 
     Args:
         pixels: uint8 (images, 3, side, side), on any device; not copied.
         labels: int64 (images,), on the same device.
-        preprocessing: gives the normalisation. Images are not cropped to its size.
+        preprocessing: gives the normalisation; its size is not used.
         order: the images of each batch.
         crop: smallest area of a random crop, as a fraction; None takes the whole image and flips nothing.
         aspects: (images,), width / height of each image before it was made square.
         sizes: for each epoch, the side in pixels of its images; one number is for all; None leaves them as they are.
         seed: of the crops.
-
-    Raises:
-        DataError: if pixels and labels do not fit together.
     """
 
     def __init__(
@@ -87,19 +76,17 @@ class PixelBatches:
         sizes: Sequence[int] | int | None = None,
         seed: int = 0,
     ) -> None:
-        square = pixels.ndim == 4 and pixels.shape[1] == 3 and pixels.shape[2] == pixels.shape[3]
-        if pixels.dtype != torch.uint8 or not square or len(pixels) != len(labels):
-            raise DataError(
-                "PixelBatches needs uint8 images (count, 3, side, side) and as many labels; "
-                f"got {pixels.dtype} {tuple(pixels.shape)} and {len(labels)} labels"
-            )
+        side = pixels.shape[-1]
+        if pixels.dtype != torch.uint8 or pixels.shape != (len(labels), 3, side, side):
+            found = f"{pixels.dtype} {tuple(pixels.shape)} and {len(labels)} labels"
+            raise DataError(f"PixelBatches needs uint8 images (count, 3, side, side) and as many labels; got {found}")
         self.pixels, self.labels, self.order = pixels, labels, order
         self.crop, self.sizes, self.seed, self.epoch = crop, sizes, seed, 1
         self.aspects = torch.ones(len(labels)) if aspects is None else aspects
         self.batch_size = order.batch_size
         self.generator = getattr(order, "generator", None)  # what a checkpoint has to keep
-        self._mean = torch.tensor(preprocessing.mean, device=pixels.device).view(3, 1, 1)
-        self._std = torch.tensor(preprocessing.std, device=pixels.device).view(3, 1, 1)
+        moments = torch.tensor([preprocessing.mean, preprocessing.std], device=pixels.device)
+        self._mean, self._std = moments.view(2, 3, 1, 1)
 
     def __len__(self) -> int:
         return len(self.order)
@@ -120,8 +107,7 @@ class PixelBatches:
     def _images(self, pixels: torch.Tensor, draws: torch.Tensor, aspects: torch.Tensor) -> torch.Tensor:
         # The arithmetic of torchvision's ToDtype and Normalize, so that the numbers are the same bit for bit.
         images = pixels.to(torch.float32).mul_(1 / 255).sub_(self._mean).div_(self._std)
-        sizes = self.sizes if self.sizes is not None else images.shape[-1]
-        side = sizes if isinstance(sizes, int) else sizes[self.epoch - 1]
+        side = self.sizes[self.epoch - 1] if isinstance(self.sizes, Sequence) else self.sizes or images.shape[-1]
         if self.crop is not None:
             return random_crops(images, self.crop, draws, aspects, side)
         if side != images.shape[-1]:
@@ -130,20 +116,19 @@ class PixelBatches:
 
 
 def random_crops(
-    images: torch.Tensor, smallest: float, draws: torch.Tensor, aspects: torch.Tensor, side: int | None = None
+    images: torch.Tensor, smallest: float, draws: torch.Tensor, aspects: torch.Tensor, side: int
 ) -> torch.Tensor:
-    """A random crop of each image, resized to one size, flipped half of the time.
+    """A random crop of each image, resized to one size, flipped half of the time, in one call for the whole batch.
 
-    The same as torchvision's `RandomResizedCrop` and `RandomHorizontalFlip` one by one (there a crop that does not fit
-    is drawn again, here its longer side is cut), but in one call for the whole batch.
+    As torchvision's `RandomResizedCrop` and `RandomHorizontalFlip`, except that there a crop that does not fit is drawn
+    again, and here its longer side is cut.
 
     Args:
         images: (batch, 3, height, width), float; they may have been squeezed to this shape.
         smallest: smallest area of a crop, as a fraction; the largest is 1.
         draws: (5, batch), uniform between 0 and 1, on the same device.
-        aspects: (batch,), on the same device: width / height of the original images, for crops with an aspect ratio of
-            3:4 to 4:3.
-        side: of the crops in pixels; None: the images' own.
+        aspects: (batch,): width / height of the original images, for crops with an aspect ratio of 3:4 to 4:3.
+        side: of the crops in pixels.
     """
     area, ratio, left, top, flip = draws
     area = smallest + (1 - smallest) * area
@@ -156,7 +141,6 @@ def random_crops(
     theta[:, 0, 2] = (1 - width) * (2 * left - 1)
     theta[:, 1, 2] = (1 - height) * (2 * top - 1)
     here = images.shape[-1]
-    side = here if side is None else side
     sampled = side if 1.5 * side > here else here  # taking every second pixel or fewer would make patterns
     grid = functional.affine_grid(theta, [*images.shape[:2], sampled, sampled], align_corners=False)
     crops = functional.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)

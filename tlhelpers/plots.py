@@ -1,6 +1,4 @@
-"""Figures. Each function returns a `Chart`: a matplotlib figure with a text alternative."""
-
-from __future__ import annotations
+"""Figures. Each function returns a `Chart`."""
 
 import io
 from collections.abc import Sequence
@@ -18,12 +16,7 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"  # Okabe 
 
 
 class Chart(Figure):
-    """A figure that shows itself in a notebook, without pyplot. Its text is drawn literally: `$` starts no formula.
-
-    Args:
-        alt: text alternative, for readers who cannot see the figure.
-        options: of `matplotlib.figure.Figure`.
-    """
+    """A matplotlib figure that shows itself in a notebook, and has a text alternative `alt`. `$` starts no formula."""
 
     def __init__(self, alt: str, **options: Any) -> None:
         super().__init__(**{"layout": "constrained", "dpi": 100, **options})
@@ -80,12 +73,7 @@ def image_grid(images: Sequence[Any], titles: Sequence[str] = (), *, title: str 
 
 
 def history(table: pd.DataFrame, *, best_epoch: int = 0) -> Chart:
-    """Loss and accuracy by epoch, for the training and the validation set.
-
-    Args:
-        table: as in `Run.history`.
-        best_epoch: marked by a vertical line; 0 marks none.
-    """
+    """Loss and accuracy by epoch, from a table like `Run.history`; the best epoch is marked, if there is one."""
     end = ", ".join(f"{name} {value:.3f}" for name, value in table.iloc[-1].filter(like="_").items()).replace("_", " ")
     chart = Chart(f"Training history: two line charts over {len(table)} epochs. At the end: {end}.", figsize=(9, 3.4))
     units = {"loss": "cross-entropy (nats)", "accuracy": "correct images"}
@@ -104,13 +92,7 @@ def history(table: pd.DataFrame, *, best_epoch: int = 0) -> Chart:
 
 
 def lr_curve(curve: pd.DataFrame, suggestion: float, highest: float) -> Chart:
-    """Loss against learning rate, as measured by `find_lr`.
-
-    Args:
-        curve: columns lr, loss and smooth.
-        suggestion: learning rate at which the loss falls fastest; marked.
-        highest: learning rate at which the loss is lowest; marked.
-    """
+    """Loss against learning rate, as `find_lr` measured it; the arguments are those of its result."""
     chart = Chart(f"Loss by learning rate: falls fastest at {suggestion:.1e}, lowest at {highest:.1e}.", figsize=(7, 4))
     axis = chart.subplots()
     axis.plot(curve["lr"], curve["loss"], color=GREY, alpha=0.4, label="each step")
@@ -126,12 +108,7 @@ def lr_curve(curve: pd.DataFrame, suggestion: float, highest: float) -> Chart:
 
 
 def confusion(table: pd.DataFrame, *, title: str = "Confusion matrix") -> Chart:
-    """A confusion matrix: rows are true classes, columns predicted ones; shades are fractions of the row.
-
-    Args:
-        table: counts, as from `Evaluation.confusion`.
-        title: of the figure.
-    """
+    """A confusion matrix, from the counts of `Evaluation.confusion`; shades are fractions of the row."""
     counts = table.to_numpy()
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = 2.2 + 0.52 * len(table)

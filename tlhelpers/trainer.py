@@ -1,7 +1,5 @@
 """The epochs around the loop: train, validate, keep the best weights, save, stop, and explain what went wrong."""
 
-from __future__ import annotations
-
 import contextlib
 import textwrap
 import time
@@ -9,22 +7,22 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from tlhelpers.batch_sources import BatchSources
-from tlhelpers.checkpoints import CheckpointFolder, CheckpointState, RunProgress
+from tlhelpers.batch_sources import BatchSources, at_epoch
+from tlhelpers.checkpoints import CheckpointFolder
 from tlhelpers.errors import TLError, TrainingError
 from tlhelpers.loop import Batches, check_finite, compute_logits, device_of, train_epoch
-from tlhelpers.models.modes import evaluation_mode
+from tlhelpers.models.freezing import evaluation_mode
 from tlhelpers.options import Epochs, StepOptions
 from tlhelpers.progress import tqdm
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
 
 
@@ -43,7 +41,7 @@ class Run:
     stopped: str = ""  # why training ended early
     notes: list[str] = field(default_factory=list)  # what was decoded or computed once
 
-    def plot(self) -> Figure:
+    def plot(self) -> "Figure":
         """Loss and accuracy by epoch, as a figure."""
         from tlhelpers import plots
 
@@ -53,20 +51,39 @@ class Run:
         if self.history.empty:
             return f"Run without a finished epoch. {self.stopped}".strip()
         kept = self.history.loc[self.kept_epoch]
-        text = (
-            f"Run of {len(self.history)} epochs in {self.history['seconds'].sum():.0f} s; kept epoch "
-            f"{self.kept_epoch}: validation accuracy {kept['val_accuracy']:.1%}, loss {kept['val_loss']:.3f}"
-        )
-        notes = [textwrap.fill(note, 100) for note in self.notes]
-        return "\n".join([f"{text}. {self.stopped}".removesuffix(". "), *notes])
+        text = f"Run of {len(self.history)} epochs in {self.history['seconds'].sum():.0f} s; kept epoch "
+        text += f"{self.kept_epoch}: validation accuracy {kept['val_accuracy']:.1%}, loss {kept['val_loss']:.3f}"
+        text += f". {self.stopped}" if self.stopped else ""
+        return "\n".join([text, *(textwrap.fill(note, 100) for note in self.notes)])
 
 
 def history_table(rows: list[list[float]]) -> pd.DataFrame:
     """The rows of finished epochs as `Run.history`."""
-    import pandas as pd
-
     columns = ["train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr", "seconds"]
     return pd.DataFrame(rows, columns=columns, index=pd.RangeIndex(1, len(rows) + 1, name="epoch"))
+
+
+@dataclass
+class RunProgress:
+    """What a run has reached."""
+
+    rows: list[list[float]] = field(default_factory=list)  # one for each finished epoch, as in `Run.history`
+    best_epoch: int = 0  # as in `Run`
+    best: tuple[float, ...] = (-1.0, 0.0)  # its validation accuracy and negative loss
+    best_weights: dict[str, torch.Tensor] = field(default_factory=dict)  # its weights, as `state_dict()` gives them
+
+    @property
+    def epochs_since_best(self) -> int:
+        """How many epochs in a row were no better than the best."""
+        return len(self.rows) - self.best_epoch if self.best_epoch else 0
+
+    def update_best(self, model: nn.Module, loss: float, accuracy: float) -> bool:
+        """Keep a copy of the weights if the validation of the epoch now ending is the best so far; True if it is."""
+        if (accuracy, -loss) <= self.best:
+            return False
+        self.best_weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        self.best_epoch, self.best = len(self.rows) + 1, (accuracy, -loss)
+        return True
 
 
 class Trainer:
@@ -83,7 +100,7 @@ class Trainer:
         step: StepOptions = StepOptions(),  # noqa: B008 (it cannot change)
     ) -> None:
         self.model, self.sources, self.criterion, self.optimizer = model, sources, criterion, optimizer
-        self.scheduler, self.precision, self.step = scheduler, precision, step
+        self.scheduler, self.precision, self.step, self.progress = scheduler, precision, step, RunProgress()
         self.steps_after_batch = isinstance(scheduler, OneCycleLR)
         self.scaler = torch.amp.GradScaler(device_of(model).type) if precision == torch.float16 else None
         self.average: AveragedModel | None = None
@@ -92,51 +109,72 @@ class Trainer:
             self.average = AveragedModel(sources.network, multi_avg_fn=average, use_buffers=True)
 
     def run(self, epochs: Epochs, folder: CheckpointFolder | None = None) -> Run:
-        """Train and validate; the model ends with the weights of the best or of the last epoch.
-
-        Raises:
-            TrainingError: if the loss stops being finite or memory runs out; the best weights so far are in the model.
-        """
-        progress, stopped, steps = RunProgress(), "", len(self.sources.train)
-        names = ("model", "optimizer", "scheduler", "scaler", "average")
-        parts = {name: part for name in names if (part := getattr(self, name)) is not None}
-        state = CheckpointState(parts, device_of(self.model), getattr(self.sources.train, "generator", None))
+        """Train and validate; the model ends with the weights of the best or last epoch, after an error of the best."""
+        stopped, steps, patience = "", len(self.sources.train), epochs.patience or epochs.count + 1
         with contextlib.ExitStack() as stack:
             if folder is not None:
-                progress = stack.enter_context(folder).begin(state)
+                stack.enter_context(folder).begin(self)
+            progress = self.progress
             done = len(progress.rows) * steps
             bar = stack.enter_context(tqdm(total=epochs.count * steps, initial=done, desc="train", unit="batch"))
             try:
-                while len(progress.rows) < epochs.count and not _out_of_patience(progress, epochs.patience):
+                while len(progress.rows) < epochs.count and progress.epochs_since_best < patience:
                     bar.set_description(f"epoch {len(progress.rows) + 1}/{epochs.count}")
-                    self._epoch(progress, bar, folder)
+                    self._epoch(bar, folder)
                     if folder is not None:
-                        folder.save(state, progress)
+                        folder.save(self)
             except KeyboardInterrupt:
                 stopped = f"Interrupted by hand in epoch {len(progress.rows) + 1}."
             except Exception as error:
                 self._load(progress.best_weights)  # the best epoch stays usable
-                known = _explained(error, getattr(self.sources.train, "batch_size", None))
-                if known is None:
-                    raise
-                raise known from error
+                if known := _explained(error, getattr(self.sources.train, "batch_size", None)):
+                    raise known from error
+                raise
         count = len(progress.rows)
         kept = count if epochs.keep == "last" and not stopped else progress.best_epoch
         if not stopped and count < epochs.count:
             stopped = f"Stopped after epoch {count}: none was better than epoch {progress.best_epoch} since."
-        if kept == progress.best_epoch:
-            self._load(progress.best_weights)
-        else:
+        if kept != progress.best_epoch:
             self._swap_average()
-        self.model.eval()
+        self._load(progress.best_weights if kept == progress.best_epoch else {})
         return Run(self.model, history_table(progress.rows), progress.best_epoch, kept, stopped, self.sources.notes)
 
-    def _epoch(self, progress: RunProgress, bar: Any, folder: CheckpointFolder | None) -> None:
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that changes during training, as tensors, numbers, strings, lists and dictionaries."""
+        states = {name: part.state_dict() for name, part in self._parts().items()}
+        generators = {name: get() for name, (get, _) in self._generators().items()}
+        return {**states, "generators": generators, "progress": vars(self.progress)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from where `state_dict` was called."""
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        for name, (_, put) in self._generators().items():
+            put(state["generators"][name])
+        self.progress = RunProgress(**state["progress"])
+
+    def _parts(self) -> dict[str, Any]:
+        names = ("model", "optimizer", "scheduler", "scaler", "average")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    def _generators(self) -> dict[str, tuple[Any, Any]]:
+        """How to get and set the state of every random generator that training draws from."""
+        found: dict[str, Any] = {"cpu": (torch.get_rng_state, torch.set_rng_state)}
+        device = device_of(self.model)
+        if device.type != "cpu":
+            module = torch.get_device_module(device)
+            found[device.type] = module.get_rng_state, module.set_rng_state
+        if (shuffle := getattr(self.sources.train, "generator", None)) is not None:
+            found["shuffle"] = shuffle.get_state, shuffle.set_state
+        return found
+
+    def _epoch(self, bar: Any, folder: CheckpointFolder | None) -> None:
         """Train, validate, keep what was reached."""
-        start, epoch, lr = time.perf_counter(), len(progress.rows) + 1, self.optimizer.param_groups[-1]["lr"]
+        progress, start, lr = self.progress, time.perf_counter(), self.optimizer.param_groups[-1]["lr"]
+        epoch = len(progress.rows) + 1
         trained = train_epoch(
             self.sources.network,
-            _advancing(_at_epoch(self.sources.train, epoch), bar),
+            _advancing(at_epoch(self.sources.train, epoch), bar),
             self.criterion,
             self.optimizer,
             precision=self.precision,
@@ -148,7 +186,7 @@ class Trainer:
         self._swap_average()
         try:
             loss, accuracy = self._validate(epoch)
-            if progress.update_best(self.model, epoch, loss, accuracy) and folder is not None:
+            if progress.update_best(self.model, loss, accuracy) and folder is not None:
                 folder.save_best(self.model)
         finally:
             self._swap_average()
@@ -159,7 +197,7 @@ class Trainer:
 
     def _validate(self, epoch: int) -> tuple[float, float]:
         """Loss and accuracy on the validation batches."""
-        batches, network = _at_epoch(self.sources.val, epoch), self.sources.val_network
+        batches, network = at_epoch(self.sources.val, epoch), self.sources.val_network
         logits, labels = compute_logits(network, batches, precision=self.precision)
         device = device_of(network)
         with torch.no_grad(), evaluation_mode(self.criterion):
@@ -180,20 +218,10 @@ class Trainer:
         self.model.eval()
 
 
-def _at_epoch(batches: Any, epoch: int) -> Any:
-    if hasattr(batches, "set_epoch"):
-        batches.set_epoch(epoch)
-    return batches
-
-
 def _advancing(batches: Batches, bar: Any) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     for batch in batches:
         yield batch
         bar.update()
-
-
-def _out_of_patience(progress: RunProgress, patience: int | None) -> bool:
-    return patience is not None and progress.best_epoch > 0 and len(progress.rows) - progress.best_epoch >= patience
 
 
 def _explained(error: Exception, batch_size: int | None) -> TrainingError | None:
@@ -202,13 +230,12 @@ def _explained(error: Exception, batch_size: int | None) -> TrainingError | None
         return None
     if "DataLoader worker" in str(error):  # raised wherever this process happens to be
         return TrainingError(
-            "one of the processes that read images ended without a word, as one does that is killed because memory ran "
-            "out. Load the data with workers=0, or fewer"
+            "a process that reads images ended without a word, probably killed because memory ran out. Load the data "
+            "with workers=0, or fewer"
         )
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error):
-        smaller = max((batch_size or 2) // 2, 1)
         return TrainingError(
-            f"memory ran out with {batch_size} images in a batch. Try batch_size={smaller}, or "
+            f"memory ran out with {batch_size} images in a batch. Try batch_size={max((batch_size or 2) // 2, 1)}, or "
             "step=tl.StepOptions(accumulation_steps=2), which runs each batch in two halves; or load the model with a "
             "smaller size=, or freeze more of it."
         )

@@ -673,7 +673,8 @@ assert not set(WORDS[2:]) & set(source)
 #
 # *Gradual unfreezing* trains the head first, then also the last block, and so on (Howard and Ruder 2018). The reason
 # given: a new head sends large, meaningless gradients into the backbone at first. *Discriminative rates* are smaller
-# for earlier layers. `tl.fit_in_stages` does both. All four ways below take the same number of epochs: the gradual ones
+# for earlier layers: `tl.param_groups(model, lr, factor=1 / 2.6)` gives them. A loop of `tl.unfreeze(model, last=n)` and
+# `tl.fit` unfreezes gradually. All four methods below take the same number of epochs: the gradual ones
 # spend some of theirs on the head and the last blocks alone.
 
 # %% tags=["nbval-ignore-output"]

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from junk import make_classes
 
 import tlhelpers as tl
 from tlhelpers.data import catalogue
@@ -24,10 +24,7 @@ def load_fake(*, size=64, seed=0):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A working directory with the image folder `fake`; there is a data set of that name, too."""
-    for label in ("cats", "dogs"):
-        (tmp_path / "fake" / label).mkdir(parents=True)
-        for i in range(12):
-            Image.new("RGB", (8, 8), (i, len(label), ord(label[0]))).save(tmp_path / "fake" / label / f"{i}.png")
+    make_classes(tmp_path / "fake", {"cats": 12, "dogs": 12})
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(catalogue, "_entries", lambda: {"fake": DataSetEntry("fake", "", "", "", module=__name__)})
     return tmp_path
@@ -45,32 +42,35 @@ def test_a_name_wins_over_a_folder_unless_it_is_a_path(folder):
     assert load_data("photos", test=0, verbose=False).test is None
 
 
-@pytest.mark.parametrize("name", ["safary", "Safari"])
-def test_neither_name_nor_folder(tmp_path, monkeypatch, name):
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("safary", r"no data set 'safary', and no folder of that name in {}\. Did you mean 'safari'\? Known: safari, "),
+        ("Safari", r"no data set 'Safari', and no folder of that name in {}\. Did you mean 'safari'\? Known: safari, "),
+        ("", r"there is no data set ''.*\. Known: safari"),
+        ("some/gone", "no folder .*some/gone"),
+        (Path("safari"), "no folder .*safari"),
+        *((value, f"takes a name or the path of a folder, not {type(value).__name__}")
+          for value in (None, 7, ["safari"], b"safari")),
+    ],
+)  # fmt: skip
+def test_neither_name_nor_folder(tmp_path, monkeypatch, name, message):
     monkeypatch.chdir(tmp_path)
-    nothing = f"there is no data set '{name}', and no folder of that name in {re.escape(str(Path.cwd()))}"
-    with pytest.raises(tl.DataError, match=rf"{nothing}\. Did you mean 'safari'\? Known: safari, phantom, "):
+    with pytest.raises(tl.DataError, match=message.format(re.escape(str(Path.cwd())))):
         load_data(name)
-    with pytest.raises(tl.DataError, match=r"there is no data set ''.*\. Known: safari"):
-        load_data("")
-    for path in ("some/gone", Path("safari")):
-        with pytest.raises(tl.DataError, match=rf"no folder .*{Path(path).as_posix()}"):
-            load_data(path)
 
 
-@pytest.mark.parametrize("value", [None, 7, ["safari"], b"safari"])
-def test_neither_text_nor_path(value):
-    with pytest.raises(tl.DataError, match=f"takes a name or the path of a folder, not {type(value).__name__}"):
-        load_data(value)
-
-
-def test_unknown_options_are_named(folder):
-    with pytest.raises(tl.DataError, match=r"^data set 'fake' has no option 'sise'. Did you mean 'size'\? Known: size"):
-        load_data("fake", sise=3)
-    with pytest.raises(tl.DataError, match=r"^the image folder fake has no option 'vall'. Did you mean 'val'\?"):
-        load_data("./fake", vall=0.3)
-    with pytest.raises(tl.DataError, match=r"has no option 'root'"):
-        load_data("./fake", root="elsewhere")
+@pytest.mark.parametrize(
+    ("name", "option", "message"),
+    [
+        ("fake", "sise", r"^data set 'fake' has no option 'sise'. Did you mean 'size'\? Known: size"),
+        ("./fake", "vall", r"^the image folder fake has no option 'vall'. Did you mean 'val'\?"),
+        ("./fake", "root", "has no option 'root'"),
+    ],
+)
+def test_unknown_options_are_named(folder, name, option, message):
+    with pytest.raises(tl.DataError, match=message):
+        load_data(name, **{option: 3})
 
 
 def test_an_error_inside_a_loader_is_not_taken_for_a_wrong_option(folder, monkeypatch):
@@ -98,14 +98,14 @@ def test_every_loader_exists_and_every_option_has_a_default(name):
 
 def test_cards_and_table_agree():
     from tlcourse.medical import chest_xray
-    from tlhelpers.data.named import CARDS
+    from tlcourse.named import CARDS
 
     for card in (*CARDS.values(), chest_xray.CARD):
         assert card.licence.startswith(ENTRIES[card.name].licence.partition(";")[0])
         assert "https://" in card.source
 
 
-@pytest.mark.parametrize("module", ["catalogue", "dataset", "download", "images", "named"])
+@pytest.mark.parametrize("module", ["catalogue", "dataset", "folder", "images", "layout", "scan", "splits"])
 def test_loading_a_drawn_data_set_imports_nothing_heavy(module):
     """Read off the source: a new interpreter would need seconds to import torch."""
     heavy = {"torchvision", "sklearn", "medmnist", "scipy", "matplotlib", "timm", "torchmetrics"}

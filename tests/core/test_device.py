@@ -1,7 +1,5 @@
 """Profile, device and precision: found, set, refused, explained."""
 
-from __future__ import annotations
-
 import warnings
 
 import pytest
@@ -12,13 +10,13 @@ from tlhelpers import device
 
 
 @pytest.fixture(autouse=True)
-def nothing_set(plain_profile: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def nothing_set(plain_profile, monkeypatch):
     monkeypatch.setattr(device, "_current", None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
 
 
-def test_without_settings_the_profile_is_quick_and_the_rest_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_settings_the_profile_is_quick_and_the_rest_is_tried(monkeypatch):
     monkeypatch.setattr(device, "bf16_gain", lambda: 1.9)
     found = tl.current_profile()
     assert (found.name, found.device.type, found.dtype) == ("quick", "cpu", torch.bfloat16)
@@ -27,21 +25,19 @@ def test_without_settings_the_profile_is_quick_and_the_rest_is_tried(monkeypatch
 
 
 @pytest.mark.parametrize(("gain", "expected"), [(0.3, "fp32"), (1.29, "fp32"), (1.31, "bf16")])
-def test_a_cpu_computes_in_bf16_only_if_that_pays(gain: float, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cpu_computes_in_bf16_only_if_that_pays(gain, expected, monkeypatch):
     monkeypatch.setattr(device, "bf16_gain", lambda: gain)
     assert device.find_precision(torch.device("cpu"))[0] == expected
 
 
-def test_measuring_draws_no_random_number_and_happens_once() -> None:
+def test_measuring_draws_no_random_number_and_happens_once():
     device.bf16_gain.cache_clear()
     before = torch.get_rng_state()
-    gain = device.bf16_gain()
-    assert 0.001 < gain < 100
-    assert device.bf16_gain() == gain
+    assert 0.001 < device.bf16_gain() == device.bf16_gain() < 100
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_arguments_win_over_the_environment_which_wins_over_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arguments_win_over_the_environment_which_wins_over_defaults(monkeypatch):
     for name, value in {"PROFILE": "full", "DEVICE": "cpu", "PRECISION": "bf16"}.items():
         monkeypatch.setenv(f"TL_{name}", value)
     found = tl.current_profile()
@@ -65,7 +61,7 @@ def test_arguments_win_over_the_environment_which_wins_over_defaults(monkeypatch
         ({"device": "cuda:99"}, "device 'cuda:99' .* does not work here"),
     ],
 )
-def test_an_impossible_setting_is_refused_and_changes_nothing(change: dict[str, str], message: str) -> None:
+def test_an_impossible_setting_is_refused_and_changes_nothing(change, message):
     before = tl.use_profile(precision="fp32")
     with pytest.raises(tl.TLError, match=message):
         tl.use_profile(**change)
@@ -75,31 +71,28 @@ def test_an_impossible_setting_is_refused_and_changes_nothing(change: dict[str, 
 @pytest.mark.parametrize(
     ("problem", "expected"), [("", ("cuda", "H100")), ("no", ("cpu", "cuda is there but does not work: no"))]
 )
-def test_a_gpu_is_used_if_it_works(problem: str, expected: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_is_used_if_it_works(problem, expected, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "H100")
     monkeypatch.setattr(device, "_problem", lambda kind: problem)
     assert device.find_device() == expected
 
 
-def test_a_driver_that_is_too_old_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_driver_that_is_too_old_is_reported_once(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: warnings.warn("The driver is too old", stacklevel=1))
     assert device.find_device() == ("cpu", "no GPU was found: The driver is too old")
 
 
 @pytest.mark.parametrize(("own", "expected"), [(True, "bf16"), (False, "fp16")])
-def test_a_gpu_without_bf16_computes_in_fp16(own: bool, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_without_bf16_computes_in_fp16(own, expected, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: own or including_emulation)
     assert device.find_precision(torch.device("cuda"))[0] == expected
 
 
-@pytest.mark.parametrize(("text", "seed"), [("", 0), ("3", 3)])
-def test_the_seed_of_the_notebooks(text: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TL_SEED", text)
-    assert tl.use_profile(precision="fp32").seed == seed
-
-
-def test_a_seed_must_be_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_seed_of_the_notebooks(monkeypatch):
+    for text, seed in {"": 0, "3": 3}.items():
+        monkeypatch.setenv("TL_SEED", text)
+        assert tl.use_profile(precision="fp32").seed == seed
     monkeypatch.setenv("TL_SEED", "three")
     with pytest.raises(tl.TLError, match="TL_SEED is 'three'; expected a whole number"):
         tl.use_profile(precision="fp32").seed  # noqa: B018

@@ -1,20 +1,18 @@
 """Opening images: every mode becomes pixel-exact RGB, and whatever cannot is refused with its path and a reason."""
 
-from __future__ import annotations
-
 import concurrent.futures
 import contextlib
 import functools
 import io
 import os
-import pickle
-import re
 import struct
 import sys
 import types
 import warnings
 from pathlib import Path
+from unittest import mock
 
+import fuzz_images
 import numpy as np
 import pytest
 from junk import make_classes, noise, plant_junk, png
@@ -22,39 +20,35 @@ from PIL import Image, ImageFile, ImageOps
 
 from tlhelpers.data import images
 from tlhelpers.data.images import BadImageError, open_image, read_image
-from tlhelpers.errors import DataError
 
 SUFFIXES = ["jpg", "png", "webp", "tif", "bmp", "ppm", "jp2"]
 RED, GREEN, BLUE, BLACK, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0), (255, 255, 255)
 RAMP16 = np.linspace(0, 65535, 256).round().astype(np.uint16).reshape(16, 16)  # 257 apart: exactly 0..255 in 8 bits
 
 
-def pixels(path: Path) -> np.ndarray:
+def pixels(path):
     """The opened image as an array, after checking what holds for every image."""
     image, data = read_image(path)
     assert data == path.read_bytes()
-    assert type(image) is Image.Image
-    assert image.mode == "RGB"
-    assert not image.info
-    assert np.array_equal(np.asarray(open_image(str(path))), np.asarray(image))
+    assert (type(image), image.mode, image.info) == (Image.Image, "RGB", {})
+    assert open_image(str(path)).tobytes() == image.tobytes()
     return np.asarray(image)
 
 
-def refusal(path: Path) -> str:
+def refusal(path):
     """The reason for which a file is refused, after checking the sentence."""
     with pytest.raises(BadImageError) as refused:
         open_image(path)
-    assert isinstance(refused.value, DataError)
     assert str(refused.value) == f"The image {path.as_posix()} cannot be used: {refused.value.reason}."
     return refused.value.reason
 
 
-def saved(image: Image.Image, path: Path, **options: object) -> Path:
+def saved(image, path, **options):
     image.save(path, **options)
     return path
 
 
-def row(mode: str, *values: object) -> Image.Image:
+def row(mode, *values):
     """An image one pixel high; a palette holds red, green and blue."""
     image = Image.new(mode, (len(values), 1))
     if mode == "P":
@@ -64,17 +58,11 @@ def row(mode: str, *values: object) -> Image.Image:
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES[1:])
-def test_lossless_rgb_is_unchanged_whatever_the_name_says(tmp_path: Path, suffix: str) -> None:
+def test_lossless_rgb_is_unchanged_whatever_the_name_says(tmp_path, suffix):
     path = saved(noise(), tmp_path / f"a.{suffix}", **({"lossless": True} if suffix == "webp" else {}))
-    assert np.array_equal(pixels(path), np.asarray(noise()))
+    assert np.array_equal(pixels(path), noise())
     assert open_image(path, needed=8).size == (48, 32), "only a JPEG can be decoded smaller"
-    assert np.array_equal(pixels(path.rename(tmp_path / "a.jpg")), np.asarray(noise()))
-
-
-@pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_jpeg_equals_pillow(tmp_path: Path, mode: str) -> None:
-    path = saved(noise().convert(mode), tmp_path / "a.jpg")
-    assert np.array_equal(pixels(path), np.asarray(Image.open(path).convert("RGB")))
+    assert np.array_equal(pixels(path.rename(tmp_path / "a.jpg")), noise())
 
 
 @pytest.mark.parametrize(
@@ -97,12 +85,12 @@ def test_jpeg_equals_pillow(tmp_path: Path, mode: str) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip
-def test_pixels_are_exact(tmp_path: Path, name: str, image: Image.Image, options: dict, expected: object) -> None:
+def test_pixels_are_exact(tmp_path, name, image, options, expected):
     assert (pixels(saved(image, tmp_path / name, **options)) == expected).all()
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.jp2", "big.tif", "a.pgm"])
-def test_16_bit_ramp_stays_a_ramp(tmp_path: Path, name: str) -> None:
+def test_16_bit_ramp_stays_a_ramp(tmp_path, name):
     path, big_endian = tmp_path / name, RAMP16.astype(">u2").tobytes()
     if name == "a.pgm":
         path.write_bytes(b"P5 16 16 65535\n" + big_endian)
@@ -113,19 +101,20 @@ def test_16_bit_ramp_stays_a_ramp(tmp_path: Path, name: str) -> None:
     assert np.array_equal(pixels(path), np.stack([np.arange(256).reshape(16, 16)] * 3, axis=-1))
 
 
-def test_16_bit_rgb(tmp_path: Path) -> None:
+def test_16_bit_rgb(tmp_path):
     values = np.array([0, 257 * 100, 65535, 65535, 0, 257 * 7], dtype=">u2")
     (tmp_path / "a.png").write_bytes(png(2, 1, bits=16, colour=2, rows=b"\x00" + values.tobytes()))
     assert pixels(tmp_path / "a.png").tolist() == [[[0, 100, 255], [255, 0, 7]]]
 
 
-def test_mpo_gives_its_first_frame(tmp_path: Path) -> None:
-    frames = [noise(64, 64, seed=i) for i in range(2)]
-    path = saved(frames[0], tmp_path / "a.mpo", save_all=True, append_images=frames[1:])
-    path = path.rename(tmp_path / "a.jpg")  # as phones name them
+@pytest.mark.parametrize("kind", ["RGB", "L", "MPO"])
+def test_jpeg_equals_pillow_and_of_several_frames_it_is_the_first(tmp_path, kind):
+    image, frames = noise(64, 64).convert("L" if kind == "L" else "RGB"), [noise(64, 64, seed=1)]
+    options = {"format": "MPO", "save_all": True, "append_images": frames} if kind == "MPO" else {}
+    path = saved(image, tmp_path / "a.jpg", **options)  # as phones name them
     with Image.open(path) as plain:
-        assert (plain.format, plain.n_frames) == ("MPO", 2)
-    assert np.array_equal(pixels(path), pixels(saved(frames[0], tmp_path / "alone.jpg")))
+        assert (plain.format, getattr(plain, "n_frames", 1)) == (("MPO", 2) if kind == "MPO" else ("JPEG", 1))
+    assert np.array_equal(pixels(path), Image.open(saved(image, tmp_path / "alone.jpg")).convert("RGB"))
 
 
 TURNED = {  # EXIF orientation, by the standard: where the file's first row and first column are seen
@@ -138,7 +127,7 @@ STORED = {mode: noise().convert(mode) for mode in ("RGB", "RGBA", "P", "CMYK")} 
 }
 
 
-def exif(orientation: int) -> Image.Exif:
+def exif(orientation):
     data = Image.Exif()
     data[0x0112] = orientation
     return data
@@ -147,47 +136,24 @@ def exif(orientation: int) -> Image.Exif:
 @pytest.mark.parametrize("orientation", [*range(1, 9), 0, 9, 65535])
 @pytest.mark.parametrize("kind", ["RGB.jpg", "CMYK.jpg", "RGB.png", "P.png", "RGBA.png", "I;16.png", "I;16B.tif",
                                   "RGB.tif", "RGB.webp"])  # fmt: skip
-def test_exif_orientation(tmp_path: Path, kind: str, orientation: int) -> None:
+def test_exif_orientation(tmp_path, kind, orientation):
     mode, suffix = kind.split(".")
     plain = pixels(saved(STORED[mode], tmp_path / f"plain.{suffix}"))
     path = saved(STORED[mode], tmp_path / f"turned.{suffix}", exif=exif(orientation))
     assert np.array_equal(pixels(path), TURNED.get(orientation, np.array)(plain))
     again = ImageOps.exif_transpose(open_image(path))
-    assert np.array_equal(np.asarray(again), pixels(path)), "a second correction must find nothing to do"
+    assert np.array_equal(again, pixels(path)), "a second correction must find nothing to do"
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
-def test_damaged_exif_does_not_spoil_an_image(tmp_path: Path, suffix: str) -> None:
+def test_damaged_exif_does_not_spoil_an_image(tmp_path, suffix):
     data = exif(6)
     data[0x010F] = "a maker's name that is too long to stand in the entry itself"
     for number, damaged in enumerate([data.tobytes()[:-30], b"Exif\x00\x00nonsense", b"Exif\x00\x00"]):
         assert pixels(saved(noise(), tmp_path / f"{number}.{suffix}", exif=damaged)).shape == (32, 48, 3)
 
 
-def test_junk_is_refused_with_its_reason(tmp_path: Path) -> None:
-    junk = plant_junk(make_classes(tmp_path, {"cats": 1, "dogs": 1}))
-    assert len(junk) >= 18
-    for name, reason in junk.items():
-        assert reason in refusal(tmp_path / name), name
-
-
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_damaged_bytes_are_refused_or_opened_but_never_a_crash(tmp_path: Path, suffix: str) -> None:
-    path = saved(noise(100, 80), tmp_path / f"a.{suffix}")
-    original = np.frombuffer(path.read_bytes(), dtype=np.uint8)
-    for share in (0.1, 0.5, 0.9):
-        path.write_bytes(original[: int(len(original) * share)].tobytes())
-        assert "truncated or damaged" in refusal(path)
-    rng = np.random.default_rng(0)
-    for _ in range(60):
-        damaged = original.copy()
-        damaged[rng.integers(12, min(len(original), 200), 8)] = rng.integers(0, 256, 8)
-        path.write_bytes(damaged.tobytes())
-        with contextlib.suppress(BadImageError):
-            assert open_image(path).mode == "RGB"
-
-
-def test_size_is_checked_before_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_size_is_checked_before_decoding(tmp_path, monkeypatch):
     path = saved(noise(40, 30), tmp_path / "a.png")
     for limit in (40 * 30, None):
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
@@ -201,30 +167,18 @@ def test_size_is_checked_before_decoding(tmp_path: Path, monkeypatch: pytest.Mon
 HEIC = struct.pack(">I", 24) + b"ftypheic" + bytes(4) + b"mif1heic" + bytes(64)
 
 
-@pytest.mark.parametrize(
-    ("data", "reason"),
-    [
-        (bytes(128) + b"DICM" + bytes(50), "DICOM"),
-        (b"%PDF-1.7 ...", "PDF"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
-        (b"  \n<HTML>", "web page"),
-        (b"PK\x03\x04....", "ZIP"),
-        (b"P6 of the plan", "damaged"),
-        (b"\x00", "not an image"),
-        *((HEIC.replace(b"ftypheic", b"ftyp" + brand), "install pillow-heif")
-          for brand in (b"heic", b"heix", b"mif1", b"msf1", b"hevc")),
-    ],
-)  # fmt: skip
-def test_what_it_is_instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes, reason: str) -> None:
+@pytest.mark.parametrize("brand", [b"heic", b"heix", b"mif1", b"msf1", b"hevc"])
+def test_heic_is_read_where_pillow_heif_is_installed(tmp_path, monkeypatch, brand):
+    (tmp_path / "a.jpg").write_bytes(HEIC.replace(b"ftypheic", b"ftyp" + brand))
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    (tmp_path / "a.jpg").write_bytes(data)
-    assert reason in refusal(tmp_path / "a.jpg")
+    assert "install pillow-heif" in refusal(tmp_path / "a.jpg")
+    monkeypatch.setitem(sys.modules, "pillow_heif", types.SimpleNamespace(HeifImageFile=lambda file: noise()))
+    assert np.array_equal(pixels(tmp_path / "a.jpg"), noise())
 
 
-def test_large_file_of_another_kind_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_file_of_another_kind_is_not_read(tmp_path, monkeypatch):
     class Film(io.BytesIO):
-        def read(self, size: int | None = -1) -> bytes:
-            assert size is not None
+        def read(self, size=-1):
             assert 0 < size < 10_000, "a film of many gigabytes would be read into memory"
             return super().read(size)
 
@@ -233,14 +187,7 @@ def test_large_file_of_another_kind_is_not_read(tmp_path: Path, monkeypatch: pyt
     assert refusal(tmp_path / "film.jpg") == "not an image"
 
 
-def test_heic_is_read_where_pillow_heif_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plugin = types.SimpleNamespace(HeifImageFile=lambda file: noise())
-    monkeypatch.setitem(sys.modules, "pillow_heif", plugin)  # type: ignore[arg-type]
-    (tmp_path / "a.heic").write_bytes(HEIC)
-    assert np.array_equal(pixels(tmp_path / "a.heic"), np.asarray(noise()))
-
-
-def test_avif_where_pillow_has_it_and_where_it_lacks_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_avif_where_pillow_has_it_and_where_it_lacks_it(tmp_path, monkeypatch):
     Image.init()
     path = tmp_path / "a.avif"
     if "AVIF" in Image.SAVE:
@@ -253,7 +200,7 @@ def test_avif_where_pillow_has_it_and_where_it_lacks_it(tmp_path: Path, monkeypa
     assert "update it" in refusal(path)
 
 
-def test_what_is_no_file(tmp_path: Path) -> None:
+def test_what_is_no_file(tmp_path):
     assert "cannot be read" in refusal(tmp_path / "a.jpg")
     assert "folder" in refusal(tmp_path)
     if hasattr(os, "mkfifo"):
@@ -271,45 +218,30 @@ def test_what_is_no_file(tmp_path: Path) -> None:
         (ImageOps, "exif_transpose", MemoryError(), "memory"),
     ],
 )
-def test_unreadable_or_out_of_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: object, name: str, error: Exception, reason: str
-) -> None:
-    def fail(*args: object, **options: object) -> None:
-        raise error
-
+def test_unreadable_or_out_of_memory(tmp_path, monkeypatch, where, name, error, reason):
     path = saved(noise(), tmp_path / "a.png")
-    monkeypatch.setattr(where, name, fail)
+    monkeypatch.setattr(where, name, mock.Mock(side_effect=error))
     assert reason in refusal(path)
 
 
-def test_error_survives_the_way_from_a_worker_process(tmp_path: Path) -> None:
-    with pytest.raises(BadImageError) as refused:
-        open_image(tmp_path / "a.jpg")
-    copy = pickle.loads(pickle.dumps(refused.value))
-    assert (str(copy), copy.reason) == (str(refused.value), refused.value.reason)
-    assert str(type(copy)(str(copy))) == str(copy), "torch rebuilds errors of workers from their message alone"
-
-
-def test_many_threads_leave_the_warning_filters_as_they_were(tmp_path: Path) -> None:
+def test_many_threads_leave_the_warning_filters_as_they_were(tmp_path):
     junk = plant_junk(make_classes(tmp_path, {"cats": 4, "dogs": 1}))
-    paths = [*(tmp_path / name for name in junk), *sorted((tmp_path / "cats").glob("0*.png"))]
+    paths = [*(tmp_path / name for name in junk), *(tmp_path / "cats").glob("0*.png")]
     filters, before = warnings.filters, list(warnings.filters)
 
-    def opens(path: Path) -> bool:
-        try:
+    def opens(path):
+        with contextlib.suppress(BadImageError):
             return bool(open_image(path))
-        except BadImageError:
-            return False
 
     with concurrent.futures.ThreadPoolExecutor(6) as pool:
-        assert sum(pool.map(opens, paths * 30)) == 4 * 30
+        assert list(pool.map(opens, paths * 30)).count(True) == 4 * 30
     assert warnings.filters is filters
     assert list(filters) == before
     with pytest.warns(UserWarning, match="heard"):
         warnings.warn_explicit("heard", UserWarning, "Image.py", 1, module="PIL.Image")
 
 
-def test_filters_that_another_thread_sets_meanwhile_stay() -> None:
+def test_filters_that_another_thread_sets_meanwhile_stay():
     """Which `warnings.catch_warnings` in two threads would not grant."""
     with warnings.catch_warnings():
         with images._pillow_silenced():
@@ -317,13 +249,13 @@ def test_filters_that_another_thread_sets_meanwhile_stay() -> None:
                 warnings.filterwarnings("ignore", message="set while an image was being read")
             assert images._SILENCE in warnings.filters, "the end of one reading must not end the other's silence"
         assert images._SILENCE not in warnings.filters
-        assert warnings.filters[0][1] == re.compile("set while an image was being read", re.IGNORECASE)
+        assert "set while" in warnings.filters[0][1].pattern
         with images._pillow_silenced():
             warnings.resetwarnings()
 
 
 @functools.cache
-def large_photograph() -> Image.Image:
+def large_photograph():
     """1600 x 1200, with detail of every size."""
     rng = np.random.default_rng(0)
     values = np.full((1200, 1600, 3), 128.0)
@@ -333,24 +265,26 @@ def large_photograph() -> Image.Image:
     return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
 
 
-def difference(path: Path, needed: int) -> float:
-    """Mean difference in grey levels between the image decoded whole and as small as may be, shrunk to `needed`."""
-    shrunk = [image.resize((needed, needed)) for image in (open_image(path), open_image(path, needed=needed))]
-    return float(np.abs(np.asarray(shrunk[0]).astype(int) - np.asarray(shrunk[1])).mean())
-
-
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-def test_a_large_jpeg_is_decoded_smaller_within_the_tolerance(tmp_path: Path, mode: str) -> None:
+def test_a_large_jpeg_is_decoded_smaller_within_the_tolerance(tmp_path, mode):
     path = saved(large_photograph().convert(mode), tmp_path / "large.jpg", quality=92)
     for needed in (64, 100, 224, 280):
-        assert 2 * needed <= min(open_image(path, needed=needed).size) < 1200
-        assert difference(path, needed) <= 2.0
+        images = open_image(path), open_image(path, needed=needed)
+        assert 2 * needed <= min(images[1].size) < 1200
+        shrunk = [np.asarray(image.resize((needed, needed)), dtype=float) for image in images]
+        assert np.abs(shrunk[0] - shrunk[1]).mean() <= 2.0, "in grey levels"
     assert open_image(path, needed=301).size == (1600, 1200)
 
 
-@pytest.mark.real
-def test_real_chest_x_rays_decoded_smaller(real_data: Path) -> None:
-    paths = sorted((real_data / "chest_xray").rglob("*.jp*g"))[::400]
-    assert paths
-    for path in paths:
-        assert difference(path, 128) <= 2.0, path.name
+@pytest.mark.slow
+def test_more_than_500_damaged_files(tmp_path):
+    counts, wrong = fuzz_images.fuzz(tmp_path)
+    assert sum(sum(row.values()) for row in counts.values()) >= 500
+    assert wrong == []
+    assert counts["cut short"]["refused"] == sum(counts["cut short"].values())
+    assert counts["odd name"]["right pixels"] >= 20
+    for kind in ("mode", "16 bits", "EXIF rotation", "wrong extension"):
+        assert counts[kind]["right pixels"] == sum(counts[kind].values()), kind
+    report = fuzz_images.train_on(tmp_path)
+    good = sum(row["right pixels"] + row["other pixels, undetectable"] for row in counts.values())
+    assert f"{good} images in 2 classes" in report

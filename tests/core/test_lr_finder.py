@@ -1,9 +1,5 @@
 """The learning-rate finder suggests a rate that trains, and leaves no trace."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import pytest
 import torch
 from toy import toy_data, toy_network
@@ -12,45 +8,47 @@ import tlhelpers as tl
 from tlhelpers import lr_finder
 
 
-def state_of(model: Any) -> Any:
+def state_of(model):
     gradients = [parameter.grad for parameter in model.parameters()]
     return [module.training for module in model.modules()], gradients, torch.get_rng_state().tolist()
 
 
-@pytest.mark.parametrize("own_batches", [False, True])
-def test_a_trial_leaves_no_trace(own_batches: bool) -> None:
-    model = toy_network().train()
-    model.layer1.eval()
-    data: Any = toy_data(20, 8, 4)
-    if own_batches:
-        batches = [(torch.rand(4, 3, 64, 64), torch.tensor([0, 1, 0, 1]))] * 3
-        data = {"train": batches, "val": batches}
+def find_without_a_trace(model, data):
+    """The result of a trial, after checking that it changed nothing, even where it ends in an error."""
     before, state = tl.snapshot(model), state_of(model)
-    result = tl.find_lr(model, data, batch_size=8)
+    try:
+        return tl.find_lr(model, data, batch_size=8)
+    finally:
+        assert tl.changed(model, before) == []
+        assert state_of(model) == state
+
+
+@pytest.mark.parametrize("own_batches", [False, True])
+def test_a_trial_leaves_no_trace(own_batches):
+    model, data = toy_network().train(), toy_data(20, 8, 4)
+    model.layer1.eval()
+    if own_batches:
+        data = dict.fromkeys(("train", "val"), [(torch.rand(4, 3, 64, 64), torch.tensor([0, 1, 0, 1]))] * 3)
+    result = find_without_a_trace(model, data)
     assert result.curve["lr"].is_monotonic_increasing
     assert "weights are as they were" in repr(result)
-    assert tl.changed(model, before) == []
-    assert state_of(model) == state
 
 
 @pytest.mark.parametrize("error", [RuntimeError("the device is gone"), KeyboardInterrupt()], ids=["error", "Ctrl-C"])
-def test_a_trial_that_is_cut_off_leaves_no_trace(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
-    epoch, calls, model = lr_finder.train_epoch, iter(range(5)), toy_network()
-    before, state = tl.snapshot(model), state_of(model)
+def test_a_trial_that_is_cut_off_leaves_no_trace(error, monkeypatch):
+    epoch, calls = lr_finder.train_epoch, iter(range(5))
 
-    def failing(*args: Any, **kwargs: Any) -> Any:
+    def failing(*args, **kwargs):
         if next(calls, None) is None:
             raise error
         return epoch(*args, **kwargs)
 
     monkeypatch.setattr(lr_finder, "train_epoch", failing)
     with pytest.raises(type(error)):
-        tl.find_lr(model, toy_data(20, 8, 4), batch_size=8)
-    assert tl.changed(model, before) == []
-    assert state_of(model) == state
+        find_without_a_trace(toy_network(), toy_data(20, 8, 4))
 
 
-def test_the_suggested_learning_rate_trains_and_the_far_end_does_not() -> None:
+def test_the_suggested_learning_rate_trains_and_the_far_end_does_not():
     data = toy_data(40, 8, 4)
     data.train.labels = data.train.labels[torch.randperm(40, generator=torch.Generator().manual_seed(0))]
     result = tl.find_lr(toy_network(last=0), data, lr=1000.0, lowest=1e-8, batch_size=8, augment=False)
@@ -61,12 +59,12 @@ def test_the_suggested_learning_rate_trains_and_the_far_end_does_not() -> None:
     assert run.history["train_loss"].iloc[-1] < run.history["train_loss"].iloc[0]
 
 
-def test_the_proportions_of_learning_rates_are_kept() -> None:
+def test_the_proportions_of_learning_rates_are_kept():
     result = tl.find_lr(toy_network(last=1), toy_data(20, 8, 4), lr={"layer4": 0.01, "head": 0.1}, batch_size=8)
     assert result.curve["lr"].max() <= 0.1
 
 
-def test_trials_that_make_no_sense_are_refused() -> None:
+def test_trials_that_make_no_sense_are_refused():
     with pytest.raises(tl.TrainingError, match="10 steps or more"):
         tl.find_lr(toy_network(), toy_data(), steps=3)
     with pytest.raises(tl.TrainingError, match="every parameter is frozen"):

@@ -1,9 +1,5 @@
 """Batches of decoded images: the same numbers as one by one, and crops that are random where they should be."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -16,19 +12,18 @@ from tlhelpers.pixel_batches import EpochOrder, Order, PixelBatches, random_crop
 PREPROCESSING = tl.Preprocessing(size=32, resize=32)
 
 
-def noise(order: Any = None, **changes: Any) -> PixelBatches:
+def noise(order=None, **changes):
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 255, (24, 3, 32, 32), dtype=torch.uint8, generator=generator)
-    return PixelBatches(
-        pixels, torch.arange(24), PREPROCESSING, order or EpochOrder(24, 8, 0), **{"crop": 0.5, **changes}
-    )
+    order = order or EpochOrder(24, 8, 0)
+    return PixelBatches(pixels, torch.arange(24), PREPROCESSING, order, **{"crop": 0.5, **changes})
 
 
-def draws(count: int) -> torch.Tensor:
+def draws(count):
     return torch.rand(5, count, generator=torch.Generator().manual_seed(1))
 
 
-def test_pixel_batches_are_the_cards_preprocessing() -> None:
+def test_pixel_batches_are_the_cards_preprocessing():
     data = toy_data().val
     pixels = torch.stack([torch.from_numpy(np.array(data.image(i))) for i in range(len(data))])
     preprocessing = tl.Preprocessing(size=64, resize=64)
@@ -40,75 +35,61 @@ def test_pixel_batches_are_the_cards_preprocessing() -> None:
     assert len(batches) == 3
 
 
-def test_epochs_differ_and_each_comes_again() -> None:
-    batches = noise()
-    seen = []
+def test_what_crop_an_image_gets_depends_on_seed_epoch_and_image_alone():
+    def crops(epoch, order, **options):
+        batches = noise(order, **options)
+        batches.set_epoch(epoch)
+        images, labels = (torch.cat(column) for column in zip(*batches, strict=True))
+        return images[labels.argsort()]
+
+    natural, shuffled = crops(2, Order(24, 8)), crops(2, Order(24, 6, seed=3))
+    torch.testing.assert_close(natural, shuffled, atol=1e-6, rtol=0)
+    for epoch, seed in ((1, 0), (2, 1)):
+        assert not torch.allclose(natural, crops(epoch, Order(24, 8), seed=seed), atol=0.1)
+
+
+def test_the_order_of_an_epoch_comes_again():
+    labels, batches = [], noise()
     for epoch in (1, 2, 1):
         batches.set_epoch(epoch)
-        seen.append(torch.cat([images for images, _ in batches]))
-    assert torch.equal(seen[0], seen[2])
-    assert not torch.equal(seen[0], seen[1])
-    other = noise(seed=1)
-    assert not torch.equal(seen[0], torch.cat([images for images, _ in other]))
+        labels.append(torch.cat([labels for _, labels in batches]).tolist())
+    assert labels[0] == labels[2] != labels[1]
 
 
-def test_every_image_draws_its_own_crop_and_pairs_stay_together() -> None:
+def test_every_image_draws_its_own_crop_and_pairs_stay_together():
     pixels = torch.arange(32 * 32).remainder(251).to(torch.uint8).view(1, 1, 32, 32).expand(16, 3, 32, 32)
-    batches = PixelBatches(pixels, torch.arange(16), PREPROCESSING, EpochOrder(16, 16, 0), crop=0.3)
-    images, labels = next(iter(batches))
+    ((images, labels),) = PixelBatches(pixels, torch.arange(16), PREPROCESSING, EpochOrder(16, 16, 0), crop=0.3)
     assert len({image.numpy().tobytes() for image in images}) == 16
     assert sorted(labels.tolist()) == list(range(16))
 
 
-def test_the_largest_crop_is_the_image_or_its_mirror_image() -> None:
-    images = torch.rand(8, 3, 16, 16)
-    crops = random_crops(images, 1.0, draws(8), torch.ones(8))
-    # An area of 1 leaves the aspect ratio: one side is cut to at least sqrt(3) / 2 of the image.
-    assert crops.shape == images.shape
-    assert float(crops.min()) >= float(images.min()) - 1e-6
-    assert float(crops.max()) <= float(images.max()) + 1e-6
-
-
-def test_crops_have_the_area_and_the_places_that_were_asked_for() -> None:
+@pytest.mark.parametrize("aspect", [0.5, 1.0, 2.0])
+def test_crops_have_the_area_the_aspect_and_the_places_that_were_asked_for(aspect):
+    """Of an image that was squeezed from `aspect` to a square; its colours tell the place."""
     across = torch.linspace(0, 1, 64).expand(1, 1, 64, 64)
-    down = across.transpose(2, 3)
-    images = torch.cat([across, down, across], dim=1).expand(400, 3, 64, 64)
-    crops = random_crops(images, 0.3, draws(400), torch.ones(400))
-    width = (crops[:, 0, 32, -1] - crops[:, 0, 32, 0]).abs() * 65 / 64
-    height = (crops[:, 1, -1, 32] - crops[:, 1, 0, 32]) * 65 / 64
-    mirrored = crops[:, 0, 32, 0] > crops[:, 0, 32, -1]
-    assert 0.4 < float(mirrored.float().mean()) < 0.6
-    assert float((width * height).min()) > 0.27
-    assert float((width * height).max()) < 1.05
-    assert float((width / height).min()) > 0.7
-    assert float((width / height).max()) < 1.45
-    assert float(crops[:, 1, 0, 32].min()) < 0.02
-    assert float(crops[:, 1, -1, 32].max()) > 0.98
+    images = torch.cat([across, across.transpose(2, 3), across], dim=1).expand(400, 3, 64, 64)
+    crops = random_crops(images, 0.3, draws(400), torch.full((400,), aspect), side=64)
+    left, right, top, bottom = crops[:, 0, 32, 0], crops[:, 0, 32, -1], crops[:, 1, 0, 32], crops[:, 1, -1, 32]
+    width, height = (right - left).abs() * 65 / 64, (bottom - top) * 65 / 64
+    assert 0.4 < float((left > right).float().mean()) < 0.6, "half of them are mirrored"
+    assert 0.27 < float((width * height).min()) < float((width * height).max()) < 1.05
+    assert float(top.min()) < 0.02
+    assert float(bottom.max()) > 0.98
+    ratios = (width * aspect / height)[(width < 0.99) & (height < 0.99)]  # no side was cut to what there is
+    assert len(ratios) > 50
+    assert 0.73 < float(ratios.min()) < float(ratios.max()) < 1.36
 
 
 @pytest.mark.parametrize(
     "pixels",
     [torch.zeros(4, 3, 8, 8), torch.zeros(4, 3, 8, 9, dtype=torch.uint8), torch.zeros(3, 3, 8, 8, dtype=torch.uint8)],
 )
-def test_pixels_that_do_not_fit_are_refused(pixels: torch.Tensor) -> None:
+def test_pixels_that_do_not_fit_are_refused(pixels):
     with pytest.raises(tl.DataError, match="PixelBatches needs uint8 images"):
         PixelBatches(pixels, torch.zeros(4, dtype=torch.long), PREPROCESSING, Order(4, 2))
 
 
-def test_crops_of_a_squeezed_image_have_the_aspect_of_the_one_that_was() -> None:
-    across = torch.linspace(0, 1, 64).expand(1, 1, 64, 64)
-    images = torch.cat([across, across.transpose(2, 3), across], dim=1).expand(400, 3, 64, 64)
-    for aspect in (0.5, 2.0):
-        crops = random_crops(images, 0.3, draws(400), torch.full((400,), aspect))
-        width = (crops[:, 0, 32, -1] - crops[:, 0, 32, 0]).abs() * 65 / 64 * aspect  # in heights of the real image
-        height = (crops[:, 1, -1, 32] - crops[:, 1, 0, 32]) * 65 / 64
-        whole = (width > 0.99 * aspect) | (height > 0.99)  # a side was cut to what there is
-        ratios = (width / height)[~whole]
-        assert len(ratios) > 50
-        assert 0.73 < float(ratios.min()) < float(ratios.max()) < 1.36
-
-
-def test_a_crop_is_that_of_torchvision() -> None:
+def test_a_crop_is_that_of_torchvision():
     """The same box, cut and resized by torchvision, differs by the interpolation only."""
     from torchvision.transforms.v2 import functional as v2
 
@@ -121,19 +102,8 @@ def test_a_crop_is_that_of_torchvision() -> None:
     assert float((crop - expected).abs().mean()) < 0.02
 
 
-def test_what_crop_an_image_gets_depends_on_seed_epoch_and_image_alone() -> None:
-    def by_label(batches: PixelBatches) -> torch.Tensor:
-        batches.set_epoch(2)
-        images, labels = (torch.cat(column) for column in zip(*batches, strict=True))
-        return images[labels.argsort()]
-
-    natural, shuffled = by_label(noise(Order(24, 8))), by_label(noise(Order(24, 6, seed=3)))
-    torch.testing.assert_close(natural, shuffled, atol=1e-6, rtol=0)
-    assert not torch.allclose(natural, by_label(noise(Order(24, 8), seed=1)), atol=0.1)
-
-
 @pytest.mark.parametrize("count", [20, 24, 25])
-def test_an_order_is_that_of_a_data_loader_with_the_same_seed(count: int) -> None:
+def test_an_order_is_that_of_a_data_loader_with_the_same_seed(count):
     numbers = TensorDataset(torch.arange(count))
     loader = DataLoader(numbers, 8, shuffle=True, generator=torch.Generator().manual_seed(5), drop_last=count == 25)
     order = Order(count, 8, seed=5)
@@ -143,9 +113,8 @@ def test_an_order_is_that_of_a_data_loader_with_the_same_seed(count: int) -> Non
     assert torch.cat(list(Order(count, 8))).tolist() == list(range(count))
 
 
-def test_sizes_by_epoch_and_incomplete_batches() -> None:
-    batches = noise(EpochOrder(24, 10, 0), sizes=[16, 32])
-    shapes = []
+def test_sizes_by_epoch_and_incomplete_batches():
+    batches, shapes = noise(EpochOrder(24, 10, 0), sizes=[16, 32]), []
     for epoch in (1, 2):
         batches.set_epoch(epoch)
         shapes.append([tuple(images.shape) for images, _ in batches])

@@ -3,26 +3,19 @@
 import io
 import itertools
 import zipfile
-from pathlib import Path
 
 import numpy as np
+import pretrain
 import pytest
 import torch
 from PIL import Image
+from tiny_imagenet import load_pixels
 from torch import nn
 
 import tlhelpers as tl
 from tlhelpers.models import weights
 
 NAMES = ["resnet18", "resnet34", "vgg16_gap"]
-
-
-@pytest.fixture
-def pretrain(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2] / "experiments"))
-    import pretrain
-
-    return pretrain
 
 
 @pytest.fixture
@@ -37,7 +30,7 @@ def state():
     }
 
 
-def test_rounding_is_at_most_half_a_step_of_each_channels_own_scale(pretrain, state):
+def test_rounding_is_at_most_half_a_step_of_each_channels_own_scale(state):
     once = weights.unpack(pretrain.pack(state))
     twice = weights.unpack(pretrain.pack(once))
     assert list(once) == list(state)
@@ -53,7 +46,7 @@ def test_rounding_is_at_most_half_a_step_of_each_channels_own_scale(pretrain, st
         assert (error > 0).all()
 
 
-def test_growing_a_resnet_changes_nothing_at_first(pretrain):
+def test_growing_a_resnet_changes_nothing_at_first():
     small = tl.load_model("resnet18")
     large = tl.load_model("resnet34", len(small.card.classes), weights="none")
     pretrain.grow_resnet(large, small)
@@ -63,7 +56,7 @@ def test_growing_a_resnet_changes_nothing_at_first(pretrain):
     assert all(parameter.requires_grad for parameter in large.parameters())
 
 
-def vgg(pretrain, layout):
+def vgg(layout):
     """A VGG whose BatchNorm is as after some training."""
     model = pretrain.vgg_with_batchnorm(layout, 5, 0)
     norms = [layer for layer in model.features if isinstance(layer, nn.BatchNorm2d)]
@@ -76,8 +69,8 @@ def vgg(pretrain, layout):
 
 
 @torch.no_grad()
-def test_growing_a_vgg_and_folding_its_batchnorm_changes_nothing(pretrain):
-    small, large = vgg(pretrain, "A"), vgg(pretrain, "D")
+def test_growing_a_vgg_and_folding_its_batchnorm_changes_nothing():
+    small, large = vgg("A"), vgg("D")
     images, others = torch.rand(2, 4, 3, 64, 64)
     folded = pretrain.folded(large)
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in folded.modules())
@@ -106,9 +99,7 @@ def tiny(tmp_path):
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_both_layouts_of_the_source_give_the_same(pretrain, tiny, split):
-    from tiny_imagenet import load_pixels
-
+def test_both_layouts_of_the_source_give_the_same(tiny, split):
     zips, again = (load_pixels(tiny, split, tiny / "cache") for _ in range(2))
     (tiny / f"tiny_imagenet_{split}.zip").unlink()
     files = load_pixels(tiny, split, tiny / "another cache")
@@ -122,7 +113,7 @@ def test_both_layouts_of_the_source_give_the_same(pretrain, tiny, split):
 
 
 @pytest.mark.slow
-def test_the_tool_trains_writes_and_scores(pretrain, tiny, tmp_path, monkeypatch, capsys):
+def test_the_tool_trains_writes_and_scores(tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(weights, "FOLDER", tmp_path / "weights")
     monkeypatch.setattr(pretrain, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(pretrain, "BATCH", 4)
@@ -145,9 +136,7 @@ def test_the_tool_trains_writes_and_scores(pretrain, tiny, tmp_path, monkeypatch
 
 @pytest.mark.real
 @pytest.mark.parametrize("name", NAMES)
-def test_top1_on_the_source_is_what_the_card_says(name, pretrain, real_data, tmp_path):
-    from tiny_imagenet import load_pixels
-
+def test_top1_on_the_source_is_what_the_card_says(name, real_data, tmp_path):
     if not any(real_data.glob("tiny_imagenet_val*")):
         pytest.skip(f"{real_data} holds no tiny_imagenet_val.zip")
     model, facts = tl.load_model(name), weights.read_facts(name)

@@ -1,9 +1,8 @@
 """Scanning image folders: every file is accounted for, and every doubt is reported."""
 
-from __future__ import annotations
-
 import _thread
 import hashlib
+import itertools
 import os
 import shutil
 import time
@@ -15,57 +14,36 @@ from junk import make_classes, plant_junk
 from PIL import ImageFile
 
 from tlhelpers.data import scan
-from tlhelpers.data.scan import ScanReport, scan_folder
+from tlhelpers.data.scan import scan_folder
 from tlhelpers.errors import DataError
 
 
-def refusal(root: object, **options: object) -> str:
+def refusal(root, **options):
     with pytest.raises(DataError) as refused:
-        scan_folder(root, progress=False, **options)  # type: ignore[arg-type]
+        scan_folder(root, progress=False, **options)
     return str(refused.value)
 
 
-def counts(report: ScanReport) -> dict[str, int]:
+def counts(report):
     return dict(Counter("/".join(filter(None, (image.split, image.class_name))) for image in report.images))
 
 
-def link(target: Path, at: Path) -> None:
+def link(target, at):
     try:
         at.symlink_to(target, target_is_directory=target.is_dir())
     except OSError:
         pytest.skip("this system does not let its user make links")
 
 
-def test_class_folders(tmp_path: Path) -> None:
-    report = scan_folder(make_classes(tmp_path, {"dogs": 3, "cats": 2}))
-    assert (report.root, report.classes, report.noteworthy) == (tmp_path, ("cats", "dogs"), False)
-    assert [image.key for image in report.images] == [
-        "cats/000.png", "cats/001.png", "dogs/000.png", "dogs/001.png", "dogs/002.png",
-    ]  # fmt: skip
+def test_class_folders(tmp_path):
+    report = scan_folder(make_classes(tmp_path / "train", {"dogs": 3, "cats": 2}))  # a split alone is a plain folder
+    assert (report.root, report.classes, report.noteworthy) == (tmp_path / "train", ("cats", "dogs"), False)
+    expected = [*(f"cats/00{i}.png" for i in range(2)), *(f"dogs/00{i}.png" for i in range(3))]
+    assert [image.key for image in report.images] == expected
     for image in report.images:
-        data = (tmp_path / image.path).read_bytes()
+        data = (report.root / image.path).read_bytes()
         assert (image.split, image.class_name) == (None, image.path.parts[0])
         assert (image.num_bytes, image.sha256) == (len(data), hashlib.sha256(data).hexdigest())
-
-
-@pytest.mark.parametrize(
-    ("names", "splits"),
-    [
-        (["train"], ["train"]),
-        (["train", "val"], ["train", "val"]),
-        (["Train", "VALID", "Test"], ["train", "val", "test"]),
-        (["training", "validation", "testing"], ["train", "val", "test"]),
-        (["test", "TRAIN"], ["train", "test"]),
-    ],
-)
-def test_splits(tmp_path: Path, names: list[str], splits: list[str]) -> None:
-    for start, name in enumerate(names):
-        make_classes(tmp_path / name, {"cats": 2, "dogs": 1}, start=100 * start)
-    report = scan_folder(tmp_path)
-    assert list(dict.fromkeys(image.split for image in report.images)) == splits
-    assert counts(report) == {f"{split}/{name}": n for split in splits for name, n in (("cats", 2), ("dogs", 1))}
-    assert not report.noteworthy
-    assert counts(scan_folder(tmp_path / names[0])) == {"cats": 2, "dogs": 1}, "a split alone is a plain folder"
 
 
 INNER = "class folders that hold folders named as splits; to count as such, splits must be the outer folders: a."
@@ -77,6 +55,12 @@ NOT_USED = "images and folders that are not used, because they are in no class f
     [
         ({"cats": 1, "dogs": 1, "cats/tabby/2021": 2}, {"cats": 3, "dogs": 1}, ""),
         ({"bus": 1, "train": 1}, {"bus": 1, "train": 1}, ""),
+        ({"train/a": 1, "train/b": 2}, {"train/a": 1, "train/b": 2}, ""),
+        *(({f"{train}/a": 2, f"{train}/b": 1, f"{val}/a": 1, f"{val}/b": 1, f"{test}/a": 1, f"{test}/b": 2},
+           {"train/a": 2, "train/b": 1, "val/a": 1, "val/b": 1, "test/a": 1, "test/b": 2}, "")
+          for train, val, test in (("Train", "VALID", "Test"), ("training", "validation", "testing"))),
+        ({"test/a": 1, "test/b": 1, "TRAIN/a": 1, "TRAIN/b": 1},
+         {"train/a": 1, "train/b": 1, "test/a": 1, "test/b": 1}, ""),
         ({"train/a": 1, "train/b": 1, "extra": 4}, None, "'train' may be a split or a class"),
         ({"train/a": 1, "train/b": 1, "val/a": 1, "val/b": 1, "extra": 4},
          {"train/a": 1, "train/b": 1, "val/a": 1, "val/b": 1}, f"{NOT_USED}: extra."),
@@ -87,23 +71,20 @@ NOT_USED = "images and folders that are not used, because they are in no class f
          "'val' has no image of the class: b."),
     ],
 )  # fmt: skip
-def test_arrangements_are_understood_noted_or_refused(
-    tmp_path: Path, folders: dict[str, int], expected: dict[str, int] | None, note: str
-) -> None:
+def test_arrangements_are_understood_noted_or_refused(tmp_path, folders, expected, note):
     for start, (name, count) in enumerate(folders.items()):
         make_classes(tmp_path, {name: count}, start=100 * start)
     if expected is None:
         assert note in refusal(tmp_path)
     else:
         report = scan_folder(tmp_path)
-        assert counts(report) == expected
+        assert list(counts(report).items()) == list(expected.items()), "in this order"
         assert bool(note) == report.noteworthy == (f"  note: {note}" in str(report))
 
 
-def test_texts_beside_the_classes_are_no_matter(tmp_path: Path) -> None:
-    make_classes(tmp_path, {"train/a": 1, "train/b": 1})
+def test_texts_beside_the_classes_are_no_matter(tmp_path):
     for name in ("README.txt", "train/labels.csv"):
-        (tmp_path / name).write_text("text")
+        (make_classes(tmp_path, {"train/a": 1, "train/b": 1}) / name).write_text("text")
     report = scan_folder(tmp_path)
     assert "not used, in no class folder: README.txt, train/labels.csv" in str(report)
     assert not report.noteworthy
@@ -124,11 +105,11 @@ def test_texts_beside_the_classes_are_no_matter(tmp_path: Path) -> None:
          "image: a, b."),
     ],
 )  # fmt: skip
-def test_folders_that_cannot_be_used(tmp_path: Path, folders: dict[str, int], message: str) -> None:
+def test_folders_that_cannot_be_used(tmp_path, folders, message):
     assert message.format(root=tmp_path.as_posix()) in refusal(make_classes(tmp_path, folders))
 
 
-def test_no_folder_there(tmp_path: Path) -> None:
+def test_no_folder_there(tmp_path):
     root = tmp_path.as_posix()
     message = f"There is no folder {root}/photos/birds. The nearest folder that exists is {root}."
     assert refusal(tmp_path / "photos" / "birds") == message
@@ -138,7 +119,7 @@ def test_no_folder_there(tmp_path: Path) -> None:
     assert "empty" in refusal(""), "not the working directory"
 
 
-def test_home_and_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_home_and_relative_paths(tmp_path, monkeypatch):
     make_classes(tmp_path / "pets", {"cats": 1, "dogs": 1})
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
@@ -147,26 +128,24 @@ def test_home_and_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert scan_folder("..").root.samefile(tmp_path / "pets")
 
 
-def test_one_class_left_after_the_bad_files(tmp_path: Path) -> None:
+def test_one_class_left_after_the_bad_files(tmp_path):
     make_classes(tmp_path, {"images": 3, "annotations": 0})
     (tmp_path / "annotations" / "0.xml").write_text("<?xml version='1.0'?>")
     message = refusal(tmp_path)
-    assert "only 'images' has any" in message
-    assert "3 images in 1 class\n" in message
-    assert "annotations/0.xml: not an image (an SVG or XML file)" in message
+    for text in ("only 'images' has any", "3 images in 1 class\n", "annotations/0.xml: not an image (an SVG or XML"):
+        assert text in message
 
 
 @pytest.mark.parametrize("base", ["", "train"])
-def test_every_bad_file_is_named_and_nothing_else(tmp_path: Path, base: str) -> None:
+def test_every_bad_file_is_named_and_nothing_else(tmp_path, base):
     make_classes(tmp_path / base, {"cats": 3, "dogs": 2})
     good = scan_folder(tmp_path)
     junk = plant_junk(tmp_path)
     report = scan_folder(tmp_path)
-    assert (report.images, report.classes) == (good.images, ("cats", "dogs"))
+    assert len(junk) >= 25
+    assert (report.images, report.classes, report.noteworthy) == (good.images, ("cats", "dogs"), True)
     assert {bad.key for bad in report.bad} == junk.keys()
     assert all(junk[bad.key] in bad.reason for bad in report.bad)
-    assert report.ignored == 7  # five files, two folders
-    assert report.noteworthy
     table = report.table()
     assert list(table.columns) == ["split", "class", "file", "reason"]
     assert table[["split", "class"]].drop_duplicates().to_numpy().tolist() == [[base, "cats"]]
@@ -175,10 +154,10 @@ def test_every_bad_file_is_named_and_nothing_else(tmp_path: Path, base: str) -> 
     assert f"5 images in 2 classes{base and ' (train 5)'}\n  left out: {len(junk)} bad files" in text
     assert all(f"    {name}: " in text for name in junk), "the printed report names every one"
     assert f"class folders without a good image: {Path(base, 'no_images').as_posix()}." in text
-    assert "ignored: 7" in text
+    assert "ignored: 7" in text  # five files, two folders
 
 
-def test_report_lists_fifty_bad_files_and_a_count(tmp_path: Path) -> None:
+def test_report_lists_fifty_bad_files_and_a_count(tmp_path):
     make_classes(tmp_path, {"cats": 1, "dogs": 1})
     assert scan_folder(tmp_path, on_bad="refuse").table().shape == (0, 4)
     for number in range(60):
@@ -191,7 +170,7 @@ def test_report_lists_fifty_bad_files_and_a_count(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="only POSIX allows names that are no text")
-def test_name_that_is_no_text_can_be_printed(tmp_path: Path) -> None:
+def test_name_that_is_no_text_can_be_printed(tmp_path):
     make_classes(tmp_path, {"cats": 1, "dogs": 1})
     try:
         (tmp_path / "cats" / os.fsdecode(b"\xff.jpg")).write_bytes(b"")
@@ -204,27 +183,28 @@ def test_name_that_is_no_text_can_be_printed(tmp_path: Path) -> None:
     assert report.table().to_csv().encode()
 
 
-def test_truncated_images_that_pillow_lets_pass_are_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_truncated_images_that_pillow_lets_pass_are_noted(tmp_path, monkeypatch):
     make_classes(tmp_path, {"cats": 1, "dogs": 1})
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     assert any("LOAD_TRUNCATED_IMAGES" in note for note in scan_folder(tmp_path).notes)
 
 
-def test_folder_that_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make_classes(tmp_path / "root", {"cats": 1, "dogs": 1, "dogs/locked": 1})
+@pytest.mark.parametrize("locked", ["dogs/locked", "."])
+def test_folder_that_cannot_be_opened(tmp_path, monkeypatch, locked):
+    make_classes(tmp_path, {"cats": 1, "dogs": 1, "dogs/locked": 1})
     scandir = os.scandir
 
-    def refuse(path: str) -> object:
-        if Path(path).name == locked:
+    def refuse(path):
+        if Path(path) == tmp_path / locked:
             raise PermissionError(13, "Permission denied", path)
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
     reason = "the folder cannot be opened (Permission denied)"
-    locked = "locked"
-    assert [(bad.key, bad.reason) for bad in scan_folder(tmp_path / "root").bad] == [("dogs/locked", reason)]
-    locked = "root"
-    assert refusal(tmp_path / "root") == f"{(tmp_path / 'root').as_posix()}: {reason}."
+    if locked == ".":
+        assert refusal(tmp_path) == f"{tmp_path.as_posix()}: {reason}."
+    else:
+        assert [(bad.key, bad.reason) for bad in scan_folder(tmp_path).bad] == [(locked, reason)]
 
 
 @pytest.mark.parametrize(
@@ -235,7 +215,7 @@ def test_folder_that_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.Monkey
         ("train/a", "train/a", "in its class more than once"),
     ],
 )
-def test_same_file_twice(tmp_path: Path, first: str, second: str, note: str) -> None:
+def test_same_file_twice(tmp_path, first, second, note):
     for start, split in enumerate(("train", "val")):
         make_classes(tmp_path / split, {"a": 2, "b": 2}, start=100 * start)
     shutil.copy(tmp_path / first / "000.png", tmp_path / second / "copy.png")
@@ -246,7 +226,7 @@ def test_same_file_twice(tmp_path: Path, first: str, second: str, note: str) -> 
 
 
 @pytest.mark.parametrize("other", ["Cats", "cats ", "c\u0061\u0301ts"])
-def test_classes_that_look_alike(tmp_path: Path, other: str) -> None:
+def test_classes_that_look_alike(tmp_path, other):
     first = "c\u00e1ts" if "\u0301" in other else "cats"
     make_classes(tmp_path, {first: 1})
     if (tmp_path / other).exists() or (os.name == "nt" and other.endswith(" ")):
@@ -256,28 +236,26 @@ def test_classes_that_look_alike(tmp_path: Path, other: str) -> None:
     assert scan_folder(tmp_path).notes == (f"classes that differ in capitals or spaces only: {names}.",)
 
 
-def test_links_that_lead_back_end(tmp_path: Path) -> None:
-    make_classes(tmp_path, {"cats": 1, "dogs": 1, "cats/deep": 1})
-    link(tmp_path, tmp_path / "cats" / "root")
-    link(tmp_path / "cats", tmp_path / "cats" / "deep" / "up")
-    link(tmp_path / "cats" / "self", tmp_path / "cats" / "self")
+def test_links_that_lead_back_end(tmp_path):
+    cats = make_classes(tmp_path, {"cats": 1, "dogs": 1, "cats/deep": 1}) / "cats"
+    link(tmp_path, cats / "root")
+    link(cats, cats / "deep" / "up")
+    link(cats / "self", cats / "self")
     report = scan_folder(tmp_path)
     assert counts(report) == {"cats": 2, "dogs": 1}
     assert any("lead back" in note and "cats/deep/up, cats/root" in note for note in report.notes)
     assert [bad.key for bad in report.bad] == ["cats/self"]
 
 
-def test_folders_that_link_to_each_other_are_visited_once(tmp_path: Path) -> None:
+def test_folders_that_link_to_each_other_are_visited_once(tmp_path):
     names = [f"class{i}" for i in range(9)]  # followed blindly, these have some 100,000 paths each
     make_classes(tmp_path, dict.fromkeys(names, 1))
-    for name in names:
-        for other in names:
-            if other != name:
-                link(tmp_path / other, tmp_path / name / other)
+    for name, other in itertools.permutations(names, 2):
+        link(tmp_path / other, tmp_path / name / other)
     assert counts(scan_folder(tmp_path)) == dict.fromkeys(names, 9)
 
 
-def test_linked_classes_and_files_are_followed(tmp_path: Path) -> None:
+def test_linked_classes_and_files_are_followed(tmp_path):
     make_classes(tmp_path / "elsewhere", {"cats": 2, "one": 1})
     make_classes(tmp_path / "data", {"dogs": 2})
     link(tmp_path / "elsewhere" / "cats", tmp_path / "data" / "cats")
@@ -288,15 +266,13 @@ def test_linked_classes_and_files_are_followed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 7])
-def test_order_does_not_depend_on_threads_or_listing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
-) -> None:
+def test_order_does_not_depend_on_threads_or_listing(tmp_path, monkeypatch, workers):
     plant_junk(make_classes(tmp_path, {"cats": 40, "dogs": 40}))
     first = scan_folder(tmp_path)
     walk = os.walk
 
-    def backwards(top: object, **options: object) -> object:
-        for place, folders, files in walk(top, **options):  # type: ignore[call-overload]
+    def backwards(top, **options):
+        for place, folders, files in walk(top, **options):
             folders.sort(reverse=True)
             yield place, folders, sorted(files, reverse=True)
 
@@ -305,12 +281,11 @@ def test_order_does_not_depend_on_threads_or_listing(
     assert scan_folder(tmp_path) == first
 
 
-def test_interrupt_stops_the_scan_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupt_stops_the_scan_at_once(tmp_path, monkeypatch):
     make_classes(tmp_path, {"cats": 100, "dogs": 100})
-    seen: list[Path] = []
-    read_image = scan.read_image
+    seen, read_image = [], scan.read_image
 
-    def interrupting(path: Path) -> object:
+    def interrupting(path):
         seen.append(path)
         if len(seen) == 10:
             _thread.interrupt_main()
@@ -326,7 +301,7 @@ def test_interrupt_stops_the_scan_at_once(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.real
 @pytest.mark.parametrize("name", ["hymenoptera", "flowers", "cats_dogs"])
-def test_real_folders(real_data: Path, name: str) -> None:
+def test_real_folders(real_data, name):
     report = scan_folder(real_data / name)
     assert len(report.classes) == (5 if name == "flowers" else 2)
     if name == "hymenoptera":

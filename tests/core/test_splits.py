@@ -1,9 +1,6 @@
 """Splits are disjoint, complete, stratified, faithful to groups and repeatable, over many seeds."""
 
-from __future__ import annotations
-
 import re
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +11,7 @@ from tlhelpers.errors import DataError
 SHARES = (0.7, 0.15, 0.15)
 
 
-def checked(labels: Any, shares: tuple[float, ...], tolerance: float, **options: Any) -> list[list[int]]:
+def checked(labels, shares, tolerance, **options):
     """The splits, after checking what holds for all: disjoint, complete, sorted, each class in each, shares met."""
     splits = split_indices(labels, shares, **options)
     assert sorted(i for split in splits for i in split) == list(range(len(labels)))
@@ -29,7 +26,7 @@ def checked(labels: Any, shares: tuple[float, ...], tolerance: float, **options:
 
 @pytest.mark.parametrize("seed", range(40))
 @pytest.mark.parametrize("shares", [SHARES, (0.8, 0.2), (0.5, 0.5), (0.4, 0.3, 0.2, 0.1)], ids=str)
-def test_every_split_has_its_share_of_every_class(seed: int, shares: tuple[float, ...]) -> None:
+def test_every_split_has_its_share_of_every_class(seed, shares):
     rng = np.random.default_rng(seed)
     sizes = rng.integers(len(shares), 60, rng.integers(2, 9))
     labels = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
@@ -38,28 +35,24 @@ def test_every_split_has_its_share_of_every_class(seed: int, shares: tuple[float
         assert abs(len(split) - share * len(labels)) < len(sizes) * 0.5 + 1
 
 
-def test_roundings_of_many_classes_do_not_add_up() -> None:
+def test_roundings_of_many_classes_do_not_add_up():
     splits = checked(np.repeat(np.arange(200), 10), SHARES, 1.5)  # 1.5 images a class for val and for test
     assert np.abs(np.subtract([len(split) for split in splits], (1400, 300, 300))).max() <= 20
+    checked([0] * 3 + [1] * 300, SHARES, 2.0)  # as many images of a class as splits
 
 
-def test_as_many_images_as_splits() -> None:
-    splits = split_indices(["a"] * 3 + ["b"] * 300, SHARES)
-    assert [sum(i < 3 for i in split) for split in splits] == [1, 1, 1]
-
-
-def test_division_depends_on_the_seed_alone() -> None:
+def test_division_depends_on_the_seed_alone():
     labels = [0, 1, 2] * 20
     first = split_indices(labels, SHARES, seed=3)
     np.random.seed(1)
     assert split_indices(labels, SHARES, seed=3) == first != split_indices(labels, SHARES, seed=4)
-    assert np.random.get_state()[1][0] == 1
-    assert np.random.get_state()[2] == np.random.RandomState(1).get_state()[2], "the global state is left alone"
+    for after, before in zip(np.random.get_state()[1:3], np.random.RandomState(1).get_state()[1:3], strict=True):
+        assert np.array_equal(after, before), "the global state is left alone"
     assert split_indices(["abc"[i] for i in labels], SHARES, seed=3) == first, "names or numbers"
     assert split_indices(labels, SHARES, seed=3, groups=[f"{i:02}" for i in range(60)]) == first, "groups of one"
 
 
-def test_every_image_has_its_chance_of_every_split() -> None:
+def test_every_image_has_its_chance_of_every_split():
     tested = np.zeros(30)
     for seed in range(400):
         tested[split_indices([0] * 10 + [1] * 20, (0.8, 0.2), seed=seed)[1]] += 1
@@ -68,7 +61,7 @@ def test_every_image_has_its_chance_of_every_split() -> None:
 
 @pytest.mark.parametrize("seed", range(60))
 @pytest.mark.parametrize("mixed", [False, True], ids=["one class a group", "mixed groups"])
-def test_groups_stay_whole_and_shares_are_met(seed: int, mixed: bool) -> None:
+def test_groups_stay_whole_and_shares_are_met(seed, mixed):
     rng = np.random.default_rng(seed)
     sizes = np.minimum(rng.geometric(0.2, 90), 15)
     groups = np.repeat(np.arange(90), sizes)
@@ -90,7 +83,7 @@ def test_groups_stay_whole_and_shares_are_met(seed: int, mixed: bool) -> None:
         (np.repeat(np.arange(6), 5), np.repeat([0, 1], 15), SHARES, [10, 10, 10]),  # as many as splits in each class
     ],
 )
-def test_awkward_groups_reach_every_split(groups: Any, labels: Any, shares: tuple[float, ...], lengths: Any) -> None:
+def test_awkward_groups_reach_every_split(groups, labels, shares, lengths):
     for seed in range(10):
         splits = checked(labels, shares, 21, groups=groups, seed=seed)
         assert [len(split) for split in splits] == lengths
@@ -111,7 +104,7 @@ def test_awkward_groups_reach_every_split(groups: Any, labels: Any, shares: tupl
         (3, SHARES, None, "one for each image"),
     ],
 )  # fmt: skip
-def test_impossible_requests(labels: Any, shares: tuple[float, ...], groups: Any, message: str) -> None:
+def test_impossible_requests(labels, shares, groups, message):
     with pytest.raises(DataError, match=re.escape(message)):
         split_indices(labels, shares, groups=groups)
 
@@ -127,11 +120,10 @@ XRAYS = ["train/NORMAL/IM-0115-0001.jpeg", "train/PNEUMONIA/person7_virus_12.jpe
         (re.compile(r"(PERSON\d+|im-\d+)", re.IGNORECASE), ["IM-0115", "person7"]),
         (r"([A-Z]+)/(\w+)", ["NORMAL", "PNEUMONIA"]),
         (r"person(\d+)|IM-\d+", ["IM-0115", "7"]),  # a bracket that took no part: the whole match
-        (lambda key: key.split("/")[1], ["NORMAL", "PNEUMONIA"]),
         (len, [str(len(key)) for key in XRAYS]),
     ],
 )
-def test_groups_from(rule: Any, expected: list[str]) -> None:
+def test_groups_from(rule, expected):
     assert groups_from(XRAYS, rule) == expected
 
 
@@ -144,22 +136,18 @@ def test_groups_from(rule: Any, expected: list[str]) -> None:
         ("(person", r"'\(person' is not a regular expression \(missing \)"),
     ],
 )
-def test_keys_without_a_group_are_named(rule: Any, message: str) -> None:
+def test_keys_without_a_group_are_named(rule, message):
     with pytest.raises(DataError, match=message):
         groups_from([*XRAYS, *(f"scan{i}" for i in range(8))], rule)
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_joined_groups_are_the_finest_that_keep_both(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    first, second = rng.integers(0, 40, 50), rng.integers(0, 40, 50)
-    joined = joined_groups([f"patient {i}" for i in first], second)
+def test_joined_groups_are_the_finest_that_keep_both(seed):
+    """The same name in the two groupings means nothing."""
+    first, second = np.random.default_rng(seed).integers(0, 40, (2, 50))
+    joined = joined_groups(first, second)
     reach = (first[:, None] == first) | (second[:, None] == second)
     for _ in range(6):  # 2**6 > 50 steps
         reach = (reach.astype(int) @ reach.astype(int)) > 0
     assert np.array_equal(joined[:, None] == joined, reach)
     assert np.array_equal(np.unique(joined), np.arange(joined.max() + 1))
-
-
-def test_same_name_in_two_groupings_means_nothing() -> None:
-    assert len(set(joined_groups(["a", "b"], ["b", "a"]).tolist())) == 2

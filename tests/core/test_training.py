@@ -1,41 +1,36 @@
 """`fit` is the plain loop, keeps the best weights, and survives what goes wrong."""
 
-from __future__ import annotations
-
 import functools
+import itertools
 import math
 import random
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import nn
-from torch.optim import SGD, AdamW
+from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR, StepLR
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
-from toy import ToyImages, same_weights, toy_data, toy_network, toy_split
+from toy import same_weights, toy_data, toy_network, toy_split
 
 import tlhelpers as tl
-from tlhelpers import training
-from tlhelpers.data.dataset import ImageSplit
 from tlhelpers.models.families import ARCHS
 
-OPTIONS: dict[str, Any] = {"batch_size": 8, "lr": 0.01}
+OPTIONS = {"batch_size": 8, "lr": 0.01}
 TRANSFORM = tl.Preprocessing().at(64).training()
 
 
-def loaders(data: tl.ImageData, transform: Callable[[Image.Image], torch.Tensor], size: int = 8) -> dict[str, Any]:
+def loaders(data, transform, size=8):
     generator = torch.Generator().manual_seed(0)
     train = DataLoader(data.train.with_transform(transform), size, shuffle=True, generator=generator)
     return {"train": train, "val": DataLoader(data.val.with_transform(transform), size)}
 
 
-def plain_training(model: nn.Module, batches: Any, epochs: int, fused: bool = True) -> nn.Module:
+def plain_training(model, batches, epochs, fused=True):
     """Written out, without anything from the package: SGD with momentum, StepLR."""
     model.to(memory_format=torch.channels_last)
     # `fit` takes the fused form of an optimizer, which rounds the last bit otherwise.
@@ -55,7 +50,7 @@ def plain_training(model: nn.Module, batches: Any, epochs: int, fused: bool = Tr
 
 @pytest.mark.parametrize("arch", list(ARCHS))
 @pytest.mark.parametrize("last", [0, None], ids=["head", "everything"])
-def test_fit_gives_the_weights_of_the_plain_loop(arch: str, last: int | None) -> None:
+def test_fit_gives_the_weights_of_the_plain_loop(arch, last):
     data, epochs = toy_data(20, 4, 4), 2 if last == 0 else 1  # 20 in batches of 8: the last one is short
     plain = plain_training(toy_network(arch, last), loaders(data, TRANSFORM)["train"], epochs)
     step = tl.StepOptions(optimizer=functools.partial(SGD, momentum=0.9), schedule=lambda o: StepLR(o, 1, 0.5))
@@ -64,31 +59,21 @@ def test_fit_gives_the_weights_of_the_plain_loop(arch: str, last: int | None) ->
     assert same_weights(run.model, plain)
 
 
-def test_train_model_is_the_older_tutorials_loop() -> None:
+def test_train_model_is_the_older_tutorials_loop():
     batches = loaders(toy_data(20, 8, 4), tl.Preprocessing().at(64).evaluation())
     plain = plain_training(toy_network(), batches["train"], epochs=1, fused=False)
     batches["train"].generator.manual_seed(0)
     model = toy_network().to(memory_format=torch.channels_last)
     optimizer = SGD(model.parameters(), lr=0.01, momentum=0.9)
-    result = tl.train_model(model, batches, nn.CrossEntropyLoss(), optimizer, StepLR(optimizer, 7), num_epochs=1)
-    assert result is model
+    given = (nn.CrossEntropyLoss(), optimizer, StepLR(optimizer, 7))
+    assert tl.train_model(model, batches, *given, num_epochs=1) is model
     assert len(model.history) == 1
     assert same_weights(model, plain)
-    with pytest.raises(tl.TrainingError, match=r"lack \['val'\]"):
-        tl.train_model(model, {"train": batches["train"]}, nn.CrossEntropyLoss(), optimizer)
+    with pytest.raises(tl.TrainingError, match="'val' has no batch"):
+        tl.train_model(model, {"train": batches["train"]}, *given)
 
 
-@pytest.mark.parametrize("kind", [SGD, AdamW])
-def test_the_fused_optimizer_is_the_same_but_for_rounding(kind: type[torch.optim.Optimizer]) -> None:
-    heads = []
-    for optimizer in (kind, functools.partial(kind, fused=False)):
-        step = tl.StepOptions(optimizer=optimizer)
-        run = tl.fit(toy_network(last=0), toy_data(20, 4, 4), epochs=tl.Epochs(2, keep="last"), step=step, **OPTIONS)
-        heads.append(run.model.fc.weight)
-    torch.testing.assert_close(heads[0], heads[1], atol=1e-6, rtol=1e-5)
-
-
-def test_the_epochs_loss_is_the_mean_over_images_not_over_batches() -> None:
+def test_the_epochs_loss_is_the_mean_over_images_not_over_batches():
     data, model = toy_data(20, 8, 4), toy_network(last=0)
     batches = list(DataLoader(data.train.with_transform(model.card.preprocessing.evaluation()), 16))  # 16 and 4
     with torch.no_grad():
@@ -100,22 +85,25 @@ def test_the_epochs_loss_is_the_mean_over_images_not_over_batches() -> None:
     assert accuracy == pytest.approx(tl.evaluate(model, data.train).accuracy)
 
 
-def test_validation_does_not_shift_the_shuffle_or_the_augmentation() -> None:
-    seen: dict[int, list[float]] = {2: [], 40: []}
-    for size, sums in seen.items():
+def test_validation_does_not_shift_the_shuffle_or_the_augmentation():
+    def sums(size):
+        """What of each image training saw, in its order."""
+        seen = []
 
-        def record(image: Image.Image, sums: list[float] = sums) -> torch.Tensor:
-            view = TRANSFORM(image)
-            sums.append(round(float(view.sum()), 3))
+        def record(image):
+            seen.append(round(float((view := TRANSFORM(image)).sum()), 3))
             return view
 
         data = replace(toy_data(12, 2, 2), val=toy_split(size, "val", 1000))
         tl.fit(toy_network(last=0), data, epochs=3, batch_size=4, augment=record)
-    assert seen[2] == seen[40]
-    assert len({frozenset(seen[2][i : i + 12]) for i in (0, 12, 24)}) == 3, "two epochs showed the same views"
+        return seen
+
+    seen = sums(2)
+    assert seen == sums(40)
+    assert len({frozenset(seen[i : i + 12]) for i in (0, 12, 24)}) == 3, "two epochs showed the same views"
 
 
-def test_the_same_seed_gives_the_same_weights_and_global_generators_are_left_alone() -> None:
+def test_the_same_seed_gives_the_same_weights_and_global_generators_are_left_alone():
     states = (torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate())
     runs = [tl.fit(toy_network(), toy_data(12, 4, 4), epochs=1, batch_size=4, seed=seed) for seed in (0, 0, 1)]
     assert same_weights(runs[0].model, runs[1].model)
@@ -125,21 +113,14 @@ def test_the_same_seed_gives_the_same_weights_and_global_generators_are_left_alo
     assert states[2] == random.getstate()
 
 
-class Untouchable(ToyImages):
-    """Images that nobody may look at."""
-
-    def __call__(self, index: int) -> Image.Image:
-        raise AssertionError("training looked at the test set")
-
-
-def test_training_never_sees_the_test_set() -> None:
+def test_training_never_sees_the_test_set():
     data = toy_data(8, 4, 4)
-    locked = ImageSplit(Untouchable(0), [0, 1], data.classes, keys=["a", "b"], name="test")
-    tl.fit(toy_network(last=0), replace(data, test=locked), epochs=1, batch_size=4)
+    data.test.load = lambda index: pytest.fail("training looked at the test set")
+    tl.fit(toy_network(last=0), data, epochs=1, batch_size=4)
 
 
 @pytest.mark.parametrize("keep", ["best", "last"])
-def test_the_weights_of_the_best_or_of_the_last_epoch_are_kept(keep: str) -> None:
+def test_the_weights_of_the_best_or_of_the_last_epoch_are_kept(keep):
     data, model = toy_data(32, 16, 4), toy_network("efficientnet_lite0")
     step = tl.StepOptions(schedule=lambda o: LambdaLR(o, lambda epoch: 1.0 if epoch < 2 else 1e4))
     run = tl.fit(model, data, epochs=tl.Epochs(4, keep=keep), lr=1e-3, batch_size=8, augment=False, step=step)
@@ -152,34 +133,34 @@ def test_the_weights_of_the_best_or_of_the_last_epoch_are_kept(keep: str) -> Non
     assert kept.loss == pytest.approx(row["val_loss"], rel=1e-4)
 
 
-def test_nan_stops_at_once_and_the_best_weights_stay() -> None:
-    model, calls = toy_network(last=0), 0
+def spoiled_at(number, spoil, transform):
+    """A transform that lets `spoil` have what it makes of the image of that number, counted over all epochs."""
+    calls = itertools.count(1)
+    return lambda image: spoil(transform(image)) if next(calls) == number else transform(image)
 
-    def poison(image: Image.Image) -> torch.Tensor:
-        nonlocal calls
-        calls += 1
-        view = model.card.preprocessing.evaluation()(image)
-        return view * float("nan") if calls == 8 + 6 else view  # the second epoch's second batch of 4
 
-    data, step = toy_data(8, 4, 4), tl.StepOptions(schedule="constant")
-    with pytest.raises(tl.TrainingError, match=r"no longer finite \(step 2 of the epoch\).*learning rate"):
-        tl.fit(model, data, epochs=3, batch_size=4, augment=poison, step=step)
+@pytest.mark.parametrize(
+    ("spoil", "error", "message"),
+    [
+        (lambda view: view * math.nan, tl.TrainingError, r"no longer finite \(step 2 of the epoch\).*learning rate"),
+        (mock.Mock(side_effect=tl.DataError("seven.png is gone")), tl.DataError, "seven.png is gone"),
+    ],
+    ids=["NaN", "an image that goes away"],
+)
+def test_trouble_in_the_second_epoch_leaves_the_weights_of_the_first(spoil, error, message):
+    model, data, step = toy_network(last=0), toy_data(8, 4, 4), tl.StepOptions(schedule="constant")
+    transform = spoiled_at(8 + 6, spoil, model.card.preprocessing.evaluation())  # in the epoch's second batch of 4
+    with pytest.raises(error, match=message):
+        tl.fit(model, data, epochs=3, batch_size=4, augment=transform, step=step)
     twin = tl.fit(toy_network(last=0), data, epochs=1, batch_size=4, augment=False, step=step).model
-    assert same_weights(model, twin), "not the weights of the epoch before the NaN"
+    assert same_weights(model, twin)
     assert not model.training
 
 
 @pytest.mark.parametrize("epochs", [0, 2])
-def test_ctrl_c_keeps_what_was_reached(epochs: int) -> None:
-    data, model, calls = toy_data(8, 4, 4), toy_network(), 0
-
-    def impatient(image: Image.Image) -> torch.Tensor:
-        nonlocal calls
-        calls += 1
-        if calls == 8 * epochs + 3:
-            raise KeyboardInterrupt
-        return TRANSFORM(image)
-
+def test_ctrl_c_keeps_what_was_reached(epochs):
+    data, model = toy_data(8, 4, 4), toy_network()
+    impatient = spoiled_at(8 * epochs + 3, mock.Mock(side_effect=KeyboardInterrupt), TRANSFORM)
     run = tl.fit(model, data, epochs=5, batch_size=4, augment=impatient)
     assert len(run.history) == epochs
     assert f"Interrupted by hand in epoch {epochs + 1}" in repr(run)
@@ -189,31 +170,24 @@ def test_ctrl_c_keeps_what_was_reached(epochs: int) -> None:
         assert tl.evaluate(model, data.val).loss == pytest.approx(expected, rel=1e-4)
 
 
-def test_running_out_of_memory_says_what_to_change() -> None:
+def test_running_out_of_memory_says_what_to_change():
     model = toy_network()
-
-    def exhaust(*_: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-
-    model.layer4.register_forward_pre_hook(exhaust)
+    exhausted = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+    model.layer4.register_forward_pre_hook(mock.Mock(side_effect=exhausted))
     with pytest.raises(tl.TrainingError, match=r"ran out with 16 images in a batch\. Try batch_size=8"):
         tl.fit(model, toy_data(16, 4, 4), epochs=1, batch_size=16)
 
 
-def test_a_last_batch_of_one_image_does_not_break_batchnorm() -> None:
-    assert (
-        len(tl.fit(toy_network("efficientnet_lite0", size=32), toy_data(9, 4, 4), epochs=1, batch_size=8).history) == 1
-    )
+def test_a_last_batch_of_one_image_does_not_break_batchnorm():
+    model = toy_network("efficientnet_lite0", size=32)
+    assert len(tl.fit(model, toy_data(9, 4, 4), epochs=1, batch_size=8).history) == 1
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda: {"epochs": tl.Epochs(1, keep="worst")}, "expected 'best' or 'last'"),
-        (
-            lambda: {"step": tl.StepOptions(schedule="linear")},
-            "expected 'cosine', 'constant', 'one-cycle' or a function",
-        ),
+        (lambda: {"step": tl.StepOptions(schedule="linear")}, "expected 'cosine', 'constant', 'one-cycle' or a func"),
         (lambda: {"epochs": 0}, "epochs=0 must be at least 1"),
         (lambda: {"epochs": tl.Epochs(1, patience=0)}, "patience=0 must be at least 1"),
         (lambda: {"batch_size": 0}, "batch_size=0 must be at least 1"),
@@ -224,62 +198,60 @@ def test_a_last_batch_of_one_image_does_not_break_batchnorm() -> None:
         (lambda: {"step": tl.StepOptions(ema_decay=1.0)}, "ema_decay=1.0 must be"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(change: Callable[[], Any], message: str) -> None:
+def test_settings_that_make_no_sense_are_refused(change, message):
     with pytest.raises(tl.TrainingError, match=message):
         tl.fit(toy_network(), toy_data(8, 4, 4), **change())
 
 
-def test_networks_that_do_not_fit_the_data_are_refused() -> None:
-    data = toy_data(8, 4, 4)
+def test_networks_that_do_not_fit_the_data_are_refused():
+    data, swapped = toy_data(8, 4, 4), tl.load_model("resnet18", classes=["green", "red"], weights="none", size=64)
     with pytest.raises(tl.TrainingError, match=r"1000 outputs, but 'train' has 2 classes \(red, green\)"):
         tl.fit(tl.load_model("efficientnet_lite0"), data)
-    swapped = tl.load_model("resnet18", classes=["green", "red"], weights="none", size=64)
     with pytest.raises(tl.TrainingError, match="in another order or under other names"):
         tl.evaluate(swapped, data.test)
     with pytest.raises(tl.TrainingError, match="every parameter is frozen"):
         tl.fit(toy_network().requires_grad_(False), data)
 
 
-def test_batches_of_ones_own_are_checked() -> None:
+def test_batches_of_ones_own_are_checked():
     batches = loaders(toy_data(8, 4, 4), TRANSFORM)
-    with pytest.raises(tl.TrainingError, match=r"lack \['val'\]"):
+    with pytest.raises(tl.TrainingError, match="'val' has no batch"):
         tl.fit(toy_network(), {"train": batches["train"]}, epochs=1)
     for schedule in ("cosine", "one-cycle"):
-        with pytest.raises(tl.TrainingError, match="the loader of 'train' has no batch"):
+        with pytest.raises(tl.TrainingError, match="'train' has no batch"):
             tl.fit(toy_network(), batches | {"train": []}, epochs=1, step=tl.StepOptions(schedule=schedule))
 
 
-def test_bf16_trains_with_weights_in_fp32() -> None:
+def test_bf16_trains_with_weights_in_fp32():
     tl.use_profile("quick", device="cpu", precision="bf16")
     run = tl.fit(toy_network(last=0), toy_data(12, 4, 4), epochs=1, batch_size=4)
-    assert all(p.dtype == torch.float32 for p in run.model.parameters())
+    assert {p.dtype for p in run.model.parameters()} == {torch.float32}
 
 
 # --- how a step is made -----------------------------------------------------------------------------------------
 
 
-def trained(model: Any = None, epochs: int = 2, augment: Any = True, **step: Any) -> Any:
+def trained(model=None, epochs=2, augment=True, **step):
     """A trained network, its run as the attribute `run`."""
-    model = model if model is not None else toy_network(last=0)
-    options = tl.StepOptions(**{"optimizer": SGD, **step})
-    kept = tl.Epochs(epochs, keep="last")
-    model.run = tl.fit(model, toy_data(20, 8, 4), epochs=kept, augment=augment, step=options, **OPTIONS)
+    model = model or toy_network(last=0)
+    options = {"augment": augment, "step": tl.StepOptions(**{"optimizer": SGD, **step}), **OPTIONS}
+    model.run = tl.fit(model, toy_data(20, 8, 4), epochs=tl.Epochs(epochs, keep="last"), **options)
     return model
 
 
 @pytest.mark.parametrize("pieces", [2, 3, 8])
-def test_accumulated_gradients_add_up_to_the_batchs(pieces: int) -> None:
+def test_accumulated_gradients_add_up_to_the_batchs(pieces):
     whole, model = trained(), trained(accumulation_steps=pieces)
     torch.testing.assert_close(model.fc.weight, whole.fc.weight, atol=1e-6, rtol=1e-5)
     losses = [network.run.history["train_loss"].to_numpy() for network in (model, whole)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
-def test_clipping_shortens_only_gradients_that_are_too_long() -> None:
-    seen: list[torch.Tensor] = []
+def test_clipping_shortens_only_gradients_that_are_too_long():
+    seen = []
 
     class Noting(SGD):
-        def step(self, closure: Any = None) -> Any:
+        def step(self, closure=None):
             seen.append(torch.stack([p.grad.norm() for g in self.param_groups for p in g["params"]]).norm())
             super().step(closure)
 
@@ -288,12 +260,12 @@ def test_clipping_shortens_only_gradients_that_are_too_long() -> None:
     assert same_weights(trained(max_grad_norm=1e4), trained())
 
 
-def test_averaged_weights_are_those_of_the_formula_and_frozen_ones_stay() -> None:
+def test_averaged_weights_are_those_of_the_formula_and_frozen_ones_stay():
     seen, model = [], toy_network(last=0)
     before = tl.snapshot(model)
 
     class Noting(SGD):
-        def step(self, closure: Any = None) -> Any:
+        def step(self, closure=None):
             super().step(closure)
             seen.append(self.param_groups[-1]["params"][0].detach().clone())
 
@@ -305,14 +277,13 @@ def test_averaged_weights_are_those_of_the_formula_and_frozen_ones_stay() -> Non
     assert {name.split(".")[0] for name in tl.changed(model, before)} == {"fc"}
 
 
-def test_averages_with_batchnorm_that_moves_are_the_weights_that_were_validated() -> None:
+def test_averages_with_batchnorm_that_moves_are_the_weights_that_were_validated():
     model = trained(toy_network(), ema_decay=0.9)
     expected = model.run.history["val_loss"].iloc[-1]
-    assert math.isfinite(expected)
     assert tl.evaluate(model, toy_data(20, 8, 4).val).loss == pytest.approx(expected, rel=1e-4)
 
 
-def test_mixing_and_smoothing_change_the_training_and_follow_the_seed() -> None:
+def test_mixing_and_smoothing_change_the_training_and_follow_the_seed():
     mixed, plain = trained(mixup=v2.MixUp(num_classes=2)), trained()
     assert same_weights(mixed, trained(mixup=v2.MixUp(num_classes=2)))
     assert tl.changed(mixed, tl.snapshot(plain)) == ["fc.weight", "fc.bias"]
@@ -321,30 +292,8 @@ def test_mixing_and_smoothing_change_the_training_and_follow_the_seed() -> None:
     assert not any("ran once" in note for note in kept.run.notes), "mixing mixes images, not cached activations"
 
 
-def test_training_ends_when_patience_does() -> None:
+def test_training_ends_when_patience_does():
     ruin = tl.StepOptions(schedule=lambda o: LambdaLR(o, lambda epoch: float(epoch < 1)))
     run = tl.fit(toy_network(last=0), toy_data(20, 8, 4), epochs=tl.Epochs(9, patience=2), step=ruin, **OPTIONS)
     assert len(run.history) == run.best_epoch + 2
     assert f"none was better than epoch {run.best_epoch} since" in run.stopped
-
-
-def test_gradual_unfreezing_trains_one_block_more_in_each_stage(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, moved, rates = toy_network(), [], []
-    original = training.fit
-
-    def noting(network: nn.Module, data: Any, **options: Any) -> tl.Run:
-        before = tl.snapshot(network)
-        run = original(network, data, **options)
-        moved.append({name.split(".")[0] for name in tl.changed(network, before)})
-        rates.append(options["lr"])
-        return run
-
-    monkeypatch.setattr(training, "fit", noting)
-    run = tl.fit_in_stages(model, toy_data(), stages=(0, 1, 2), epochs=(1, 2, 1), lr=1e-2, keep="last", batch_size=8)
-    assert moved == [{"fc"}, {"layer4", "fc"}, {"layer3", "layer4", "fc"}]
-    assert rates[2]["head"] == pytest.approx(2.6 * rates[2]["layer4"]) == pytest.approx(2.6**2 * rates[2]["layer3"])
-    assert list(run.history.index) == [1, 2, 3, 4]
-    assert list(run.history["stage"]) == [1, 2, 2, 3]
-    assert run.kept_epoch == 4
-    with pytest.raises(tl.TrainingError, match="3 stages, but epochs for 2"):
-        tl.fit_in_stages(model, toy_data(), epochs=(1, 2))

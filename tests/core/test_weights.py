@@ -1,9 +1,10 @@
 """Pre-trained weights: they load with no network, are what their cards say, and damage is noticed."""
 
-import json
+import re
 import shutil
 import socket
 from pathlib import Path
+from unittest import mock
 from urllib.error import URLError
 
 import pytest
@@ -113,23 +114,20 @@ def test_the_weights_that_came_with_pip_know_a_cat_and_need_no_network(no_networ
 
 
 def test_damaged_and_missing_files_of_the_package_are_named(copies):
+    def refused(match):
+        with pytest.raises(tl.WeightsError, match=match):
+            tl.load_model("resnet18")
+
     path, card = copies / "resnet18.safetensors", copies / "resnet18.json"
     flip_a_bit(path)
-    with pytest.raises(tl.WeightsError, match=r"resnet18\.safetensors is damaged: 1\d,.* bytes whose .*git checkout"):
-        tl.load_model("resnet18")
+    refused(r"resnet18\.safetensors is damaged: 1\d,.* bytes whose .*git checkout")
     path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(tl.WeightsError, match=r"is damaged: 5,000 bytes whose SHA-256 begins .*, expected "):
-        tl.load_model("resnet18")
-    facts = {**weights.read_facts("resnet18"), "sha256": weights.sha256_of(path)}  # a card for the broken file
-    card.write_text(json.dumps(facts), encoding="utf8")
-    with pytest.raises(tl.WeightsError, match="cannot be read"):
-        tl.load_model("resnet18")
+    refused(r"is damaged: 5,000 bytes whose SHA-256 begins .*, expected ")
+
     path.unlink()
-    with pytest.raises(tl.WeightsError, match="there is no such file; reinstall"):
-        tl.load_model("resnet18")
+    refused("there is no such file; reinstall")
     card.unlink()
-    with pytest.raises(tl.WeightsError, match=r"the card of resnet18, .*, cannot be read"):
-        tl.load_model("resnet18")
+    refused(r"the card of resnet18, .*, cannot be read")
 
 
 def test_damaged_and_missing_files_of_the_pip_package_are_named(monkeypatch, tmp_path):
@@ -152,7 +150,7 @@ def test_damaged_and_missing_files_of_the_pip_package_are_named(monkeypatch, tmp
 @pytest.mark.parametrize(("arch", "asked"), [("resnet50", None), ("resnet18", "imagenet"), ("vgg16", "imagenet")])
 def test_quick_never_asks_the_network(hub, no_network, arch, asked):
     tl.use_profile("quick", device="cpu", precision="fp32")
-    expected = rf"ImageNet weights of {arch} must.*never touches the network.*resnet18, .*use_profile\('full'"
+    expected = rf"ImageNet weights of {arch} must.*never touches the network.*use_profile\('full'.*resnet18, "
     with pytest.raises(tl.WeightsError, match=expected):
         tl.load_model(arch, weights=asked)
 
@@ -162,10 +160,7 @@ def test_quick_never_asks_the_network(hub, no_network, arch, asked):
     [(URLError("no such name"), "resnet18 could not be downloaded.*or use the quick"), (RuntimeError("x"), "damaged")],
 )
 def test_a_download_that_fails_is_explained(hub, monkeypatch, error, match):
-    def fail(*_, **__):
-        raise error
-
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", fail)
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", mock.Mock(side_effect=error))
     with pytest.raises(tl.WeightsError, match=match):
         tl.load_model("resnet18")
 
@@ -183,10 +178,8 @@ def test_a_cached_file_is_verified_and_then_used_even_in_quick(hub, no_network, 
     assert model.card.preprocessing == tl.Preprocessing()
 
 
-def test_torchvision_still_puts_the_hash_into_the_file_name():
-    for row in ARCHS.values():
-        if row.weights is not None:
-            enum = torchvision.models.get_model_weights(row.name)
-            digits = Path(enum.DEFAULT.url).stem.rpartition("-")[2]
-            assert (enum.__name__, len(digits)) == (row.weights, 8)
-            int(digits, 16)
+@pytest.mark.parametrize("row", [row for row in ARCHS.values() if row.weights])
+def test_torchvision_still_puts_the_hash_into_the_file_name(row):
+    enum = torchvision.models.get_model_weights(row.name)
+    assert enum.__name__ == row.weights
+    assert re.search(r"-[0-9a-f]{8}\.pth$", enum.DEFAULT.url)

@@ -1,9 +1,5 @@
 """Clinical scores against values worked out by hand, and against other implementations."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -18,17 +14,17 @@ SCORES = np.array([0.1, 0.4, 0.35, 0.8, 0.8, 0.9])
 LABELS = np.array([0, 0, 1, 1, 0, 1])
 
 
-def many(count: int = 300, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def many(count=300, seed=0):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 2, count)
     return rng.normal(labels, 1.0), labels
 
 
-def mean(scores: Any, _: Any) -> dict[str, float]:
+def mean(scores, _):
     return {"mean": float(scores.mean())}
 
 
-def test_scores_by_hand() -> None:
+def test_scores_by_hand():
     found = clinical_scores(SCORES, LABELS, 0.8)
     for name in ("sensitivity", "specificity", "balanced accuracy", "accuracy"):
         assert found[name] == pytest.approx(2 / 3), name  # 0.8 counts as ill, 0.35 is missed
@@ -52,20 +48,20 @@ def test_scores_by_hand() -> None:
         ([], [], "shapes"),
     ],
 )
-def test_scores_that_make_no_sense_are_refused(scores: Any, labels: Any, expected: str) -> None:
+def test_scores_that_make_no_sense_are_refused(scores, labels, expected):
     with pytest.raises(tl.DataError, match=expected):
         clinical_scores(scores, labels, 0.5)
 
 
 @pytest.mark.parametrize("needed", [0.01, 0.5, 0.9, 0.95, 1.0])
-def test_threshold_is_the_highest_that_does_it(needed: float) -> None:
+def test_threshold_is_the_highest_that_does_it(needed):
     scores, labels = many(200)
     at = threshold_for(scores, labels, sensitivity=needed)
     assert clinical_scores(scores, labels, at)["sensitivity"] >= needed
     assert clinical_scores(scores, labels, np.nextafter(at, np.inf))["sensitivity"] < needed
 
 
-def test_threshold_is_not_led_astray_by_rounding() -> None:
+def test_threshold_is_not_led_astray_by_rounding():
     assert threshold_for(np.arange(20), np.ones(20), sensitivity=0.95) == 1.0  # 19 of 20
     assert threshold_for(np.arange(10) / 10, [1] * 10, sensitivity=0.7) == 0.3  # 0.7 * 10 is above 7 in floats
     with pytest.raises(tl.DataError, match="a fraction"):
@@ -74,12 +70,12 @@ def test_threshold_is_not_led_astray_by_rounding() -> None:
         threshold_for(SCORES, np.zeros(6), sensitivity=0.9)
 
 
-def test_the_bootstrap_draws_whole_patients() -> None:
+def test_the_bootstrap_draws_whole_patients():
     patients = np.repeat(["a", "b", "c", "d"], [1, 2, 3, 4])
     scores, labels = np.arange(10.0), np.repeat([0, 1, 0, 1], [1, 2, 3, 4])
     seen = []
 
-    def watch(drawn: Any, truth: Any) -> dict[str, float]:
+    def watch(drawn, truth):
         counts = np.bincount(drawn.astype(int), minlength=10)
         assert all(len(set(counts[patients == name])) == 1 for name in "abcd"), "a patient was divided"
         assert (labels[drawn.astype(int)] == truth).all()
@@ -92,7 +88,7 @@ def test_the_bootstrap_draws_whole_patients() -> None:
     assert max(counts.max() for counts in seen) >= 3, "with replacement"
 
 
-def test_interval_covers_as_often_as_it_says() -> None:
+def test_interval_covers_as_often_as_it_says():
     covered, labels, patients = [], np.tile([0, 1, 1], 50), np.repeat(range(50), 3)
     for seed in range(120):
         values = np.repeat(np.random.default_rng(seed).random(50) < 0.3, 3)  # all images of a patient alike
@@ -103,12 +99,12 @@ def test_interval_covers_as_often_as_it_says() -> None:
 
 
 @pytest.mark.parametrize("patients", [["a"] * 6, ["a", "b"]])
-def test_a_bootstrap_needs_two_patients_and_a_name_for_each_image(patients: list[str]) -> None:
+def test_a_bootstrap_needs_two_patients_and_a_name_for_each_image(patients):
     with pytest.raises(tl.DataError, match=f"6 images need as many names.*found {len(patients)} names"):
         patient_bootstrap(mean, SCORES, LABELS, patients)
 
 
-def test_subgroups_are_compared_with_all_others_of_the_other_class() -> None:
+def test_subgroups_are_compared_with_all_others_of_the_other_class():
     table = subgroup_table(SCORES, LABELS, ["none", "none", "viral", "bacterial", "none", "bacterial"], 0.5)
     assert list(table.columns) == ["images", "ill", "sensitivity", "specificity", "AUC"]
     assert table.loc["none"].fillna(-1).tolist() == pytest.approx([3, 0, -1, 2 / 3, 6.5 / 9])
@@ -120,7 +116,7 @@ def test_subgroups_are_compared_with_all_others_of_the_other_class() -> None:
         subgroup_table(SCORES, LABELS, ["a"], 0.5)
 
 
-def test_calibration_error_by_hand() -> None:
+def test_calibration_error_by_hand():
     probabilities, labels = [0.15, 0.15, 0.85, 0.85], [0, 1, 1, 1]
     assert calibration_error(probabilities, labels) == pytest.approx((2 * 0.35 + 2 * 0.15) / 4)
     table = calibration_table(probabilities, labels)
@@ -132,7 +128,7 @@ def test_calibration_error_by_hand() -> None:
 
 
 @pytest.mark.parametrize("bins", [5, 10, 15])
-def test_calibration_error_agrees_with_torchmetrics(bins: int) -> None:
+def test_calibration_error_agrees_with_torchmetrics(bins):
     scores, labels = many()
     probabilities = np.append(to_probabilities(scores), [0.0, 0.2, 0.5, 1.0])  # on edges too
     labels = np.append(labels, [0, 1, 0, 1])
@@ -141,7 +137,7 @@ def test_calibration_error_agrees_with_torchmetrics(bins: int) -> None:
 
 
 @pytest.mark.parametrize("true", [0.5, 1.0, 3.0])
-def test_temperature_is_found_again(true: float) -> None:
+def test_temperature_is_found_again(true):
     rng = np.random.default_rng(0)
     honest = rng.normal(0, 2, 20000)
     labels = (rng.random(20000) < to_probabilities(honest)).astype(int)
@@ -150,7 +146,7 @@ def test_temperature_is_found_again(true: float) -> None:
     assert calibration_error(to_probabilities(true * honest, found), labels) < 0.015
 
 
-def test_temperature_at_the_ends() -> None:
+def test_temperature_at_the_ends():
     assert fit_temperature([-1, -2, 1, 2], [0, 0, 1, 1]) == pytest.approx(0.02, rel=0.01)  # no mistake at all
     assert fit_temperature([-1, -2, 1, 2], [1, 1, 0, 0]) == pytest.approx(50, rel=0.01)  # worse than nothing
     assert to_probabilities([-1e9, 0.0, 1e9]).tolist() == [0.0, 0.5, 1.0], "no overflow"
@@ -170,37 +166,26 @@ FIRST[0, 0] = True  # the first pixel, which argmax of a constant map would take
 
 
 @pytest.mark.parametrize(
-    ("heat", "mask", "share", "expected"),
+    ("heat", "mask", "expected"),
     [
-        (MASK * 1.0, MASK, None, (True, 1.0, 1.0, 0.125)),
-        (1.0 - MASK, MASK, None, (False, 0.0, 0.0, 0.125)),
-        (HALF, MASK, None, (False, 0.5, pytest.approx(4 / 12), 0.125)),
-        (HALF, MASK, 1 / 64, (False, 0.0, 0.0, 0.125)),
-        (HALF, MASK, 1.0, (False, 0.125, 0.125, 0.125)),
-        (np.zeros((8, 8)), FIRST, None, (False, 0.0, 0.0, 9 / 64)),
-        (np.ones((8, 8)), FIRST, 0.5, (False, 0.0, 0.0, 9 / 64)),
+        (MASK * 1.0, MASK, (True, 1.0, 1.0, 0.125)),
+        (1.0 - MASK, MASK, (False, 0.0, 0.0, 0.125)),
+        (HALF, MASK, (False, 0.5, pytest.approx(4 / 12), 0.125)),
+        (np.zeros((8, 8)), FIRST, (False, 0.0, 0.0, 9 / 64)),
     ],
 )
-def test_heat_is_scored_against_the_mask(heat: Any, mask: Any, share: Any, expected: tuple[Any, ...]) -> None:
-    assert pointing_game(heat, mask, share=share) == expected
-
-
-def test_a_map_at_random_hits_as_often_as_chance() -> None:
-    rng = np.random.default_rng(0)
-    scores = [pointing_game(rng.random((8, 8)), MASK) for _ in range(2000)]
-    assert np.mean([score.hit for score in scores]) == pytest.approx(0.125, abs=0.03)
-    assert np.mean([score.overlap for score in scores]) == pytest.approx(0.125, abs=0.02)
+def test_heat_is_scored_against_the_mask(heat, mask, expected):
+    assert pointing_game(heat, mask) == expected
 
 
 @pytest.mark.parametrize(
-    ("heat", "mask", "share", "expected"),
+    ("heat", "mask", "expected"),
     [
-        (np.ones((4, 4)), np.ones((8, 8)), None, r"\(4, 4\) and \(8, 8\)"),
-        (np.ones((8, 8)), np.zeros((8, 8)), None, "the mask is empty"),
-        (np.full((8, 8), np.nan), np.ones((8, 8)), None, "not finite"),
-        (np.eye(8), np.ones((8, 8)), 5, "not 5"),
+        (np.ones((4, 4)), np.ones((8, 8)), r"\(4, 4\) and \(8, 8\)"),
+        (np.ones((8, 8)), np.zeros((8, 8)), "the mask is empty"),
+        (np.full((8, 8), np.nan), np.ones((8, 8)), "not finite"),
     ],
 )
-def test_heat_that_cannot_be_scored(heat: Any, mask: Any, share: Any, expected: str) -> None:
+def test_heat_that_cannot_be_scored(heat, mask, expected):
     with pytest.raises(tl.DataError, match=expected):
-        pointing_game(heat, mask, share=share)
+        pointing_game(heat, mask)

@@ -1,7 +1,5 @@
 """Methods over seeds, speeds in interleaved rounds, costs of architectures, and the figures of all of them."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,16 +12,16 @@ from tlcourse.measurements import comparison
 from tlhelpers.models.families import ARCHS
 
 
-def compare(**scores: list[float]) -> pd.DataFrame:
+def compare(**scores):
     rows = [(method, seed, score) for method, some in scores.items() for seed, score in enumerate(some)]
     return tc.compare_methods(pd.DataFrame(rows, columns=["method", "seed", "test"]), "test", "method")
 
 
-def test_the_best_of_interleaved_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_best_of_interleaved_rounds(monkeypatch):
     clock, called = [0.0], []
     costs = {"a": iter([9.0, 2.0, 4.0, 3.0]), "b": iter([9.0, 8.0, 6.0, 50.0])}
 
-    def method(name: str) -> None:
+    def method(name):
         called.append(name)
         clock[0] += next(costs[name])
 
@@ -34,13 +32,13 @@ def test_the_best_of_interleaved_rounds(monkeypatch: pytest.MonkeyPatch) -> None
     assert table.to_dict("list") == {"best": [2.0, 6.0], "median": [3.0, 8.0], "ratio": [1.0, 3.0]}
 
 
-@pytest.mark.parametrize("options", [{"rounds": 0}, {"warm_up": -1}, {"methods": {}}])
-def test_nothing_to_time_is_refused(options: dict[str, int]) -> None:
+@pytest.mark.parametrize(("methods", "rounds"), [({"a": list}, 0), ({}, 1)])
+def test_nothing_to_time_is_refused(methods, rounds):
     with pytest.raises(tl.TLError, match="expected a method and a round"):
-        tc.benchmark_interleaved(**{"methods": {"a": lambda: None}, **options})
+        tc.benchmark_interleaved(methods, rounds=rounds)
 
 
-def test_methods_are_compared_seed_by_seed() -> None:
+def test_methods_are_compared_seed_by_seed():
     # "near" varies more over seeds than it differs from "best", but it is behind with every single seed.
     table = compare(far=[0.2, 0.3, 0.4], near=[0.48, 0.58, 0.68], best=[0.50, 0.60, 0.71])
     assert list(table.index) == ["best", "near", "far"]
@@ -55,13 +53,13 @@ def test_methods_are_compared_seed_by_seed() -> None:
 @pytest.mark.parametrize(
     ("a", "b"), [([0.5, 0.6, 0.4], [0.6, 0.4, 0.49]), ([0.9], [0.1]), ([0.5, 0.5], [0.5, 0.5])], ids=str
 )
-def test_what_seeds_cannot_tell_apart(a: list[float], b: list[float]) -> None:
+def test_what_seeds_cannot_tell_apart(a, b):
     table = compare(a=a, b=b)
     assert table["no_significant_difference"].all()
     assert table["low"].isna().all() == (len(a) == 1), "one seed shows nothing"
 
 
-def test_seeds_that_are_missing_or_doubled() -> None:
+def test_seeds_that_are_missing_or_doubled():
     table = compare(a=[0.9, 0.9, 0.9], b=[0.5, 0.6])
     assert table.loc["b", "seeds"] == 2
     assert table.loc["b", "mean_difference"] == pytest.approx(0.35)
@@ -80,11 +78,11 @@ def test_seeds_that_are_missing_or_doubled() -> None:
         ([nn.Flatten(), nn.Linear(3 * 32 * 32, 5, bias=False)], 3 * 32 * 32 * 5),
     ],
 )
-def test_macs_of_layers_are_those_of_the_formula(layers: list[nn.Module], macs: int) -> None:
+def test_macs_of_layers_are_those_of_the_formula(layers, macs):
     assert tc.count_macs(nn.Sequential(*layers), 32) == macs
 
 
-def test_counting_leaves_no_trace() -> None:
+def test_counting_leaves_no_trace():
     model = tl.load_model("resnet18", 3).train()
     before = tl.snapshot(model)
     macs = tc.count_macs(model, 64)
@@ -94,11 +92,11 @@ def test_counting_leaves_no_trace() -> None:
 
 
 @pytest.fixture(scope="module")
-def table() -> pd.DataFrame:
+def table():
     return tc.cost_table()
 
 
-def test_the_table_has_every_architecture_and_agrees_with_torchvision(table: pd.DataFrame) -> None:
+def test_the_table_has_every_architecture_and_agrees_with_torchvision(table):
     assert list(table.index) == list(ARCHS)
     stated = table.dropna()
     assert set(table.index) - set(stated.index) == {"vgg16_gap", "efficientnet_lite0"}
@@ -109,7 +107,7 @@ def test_the_table_has_every_architecture_and_agrees_with_torchvision(table: pd.
     assert table.loc["resnet18", "top1"] == pytest.approx(0.69758)
 
 
-def test_a_heat_map_says_and_writes_every_cell() -> None:
+def test_a_heat_map_says_and_writes_every_cell():
     table = pd.DataFrame([[0.5, 0.75], [np.nan, 1.0]], index=["head", "all"], columns=[10, 40])
     marked = pd.DataFrame([[False, True], [False, True]])
     names = {"title": "T", "xlabel": "images", "ylabel": "trains", "label": "accuracy"}
@@ -122,28 +120,23 @@ def test_a_heat_map_says_and_writes_every_cell() -> None:
     assert [text.get_text() for text in tc.plots.heat_map(table, **names).axes[0].texts] == ["50.0", "75.0", "100.0"]
 
 
-def test_figures_say_what_they_show() -> None:
-    rows = [("a", 0.5 + 0.1 * seed, lr) for seed in range(3) for lr in (0.1, 1.0)]
-    table = pd.DataFrame(rows, columns=["method", "test", "lr"])
-    chart = tc.plots.lines(table, "lr", "test", "method", title="T", xlabel="rate", ylabel="accuracy", log=True)
-    assert chart.alt == "T: a line chart of accuracy against rate. a from 60% at 0.1 to 60% at 1."
-    assert [label.get_text() for label in chart.axes[0].get_xticklabels()] == ["0.1", "1"]
+def test_a_bar_is_the_mean_over_seeds():
+    table = pd.DataFrame({"method": "a", "test": [0.5, 0.6, 0.7]})
     chart = tc.plots.ranking(table, "test", "method", title="T", xlabel="accuracy")
     assert chart.alt == "T: a bar chart of accuracy. a 60%."
     assert chart.axes[0].patches[0].get_width() == pytest.approx(0.6)
 
 
-def test_the_trade_off_names_every_network(table: pd.DataFrame) -> None:
+def test_the_trade_off_names_every_network(table):
     chosen = table.dropna().loc[["resnet18", "vgg16"]]
     xs = {"parameters": "parameters (million)", "file": "file (MB)"}
     chart = tc.plots.trade_off(chosen, xs, "top1", "family", title="Trade", ylabel="top-1")
     assert "resnet18 70% at 11.7 parameters (million), 44.7 file (MB)" in chart.alt
     assert [axis.get_xlabel() for axis in chart.axes] == list(xs.values())
     assert all(len(axis.lines) == 2 and axis.get_xscale() == "log" for axis in chart.axes)
-    assert chart._repr_mimebundle_()[0]["image/png"].startswith(b"\x89PNG")
 
 
-def test_intervals_are_drawn_where_they_are() -> None:
+def test_intervals_are_drawn_where_they_are():
     rows = pd.DataFrame({"value": [0.5, 0.9], "low": [0.4, 0.8], "high": [0.6, 1.0]}, index=["cat", "dog"])
     chart = tc.plots.intervals(rows, title="Recall", xlabel="recall", line=0.7, named="all")
     assert chart.alt == "Recall: recall. cat 50% (40% to 60%); dog 90% (80% to 100%). A line marks all at 70%."

@@ -1,9 +1,6 @@
 """Writing a data set out as an image folder."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
@@ -15,7 +12,7 @@ import tlhelpers as tl
 from tlcourse.export import MANIFEST
 
 
-def test_imagefolder_and_the_package_read_the_same_pixels_classes_and_labels(tmp_path: Path) -> None:
+def test_imagefolder_and_the_package_read_the_same_pixels_classes_and_labels(tmp_path):
     data = toy_data(24, 4, 2)
     folder = tc.export_folder(data, str(tmp_path / "toy"))
     assert folder == tmp_path / "toy"
@@ -32,7 +29,7 @@ def test_imagefolder_and_the_package_read_the_same_pixels_classes_and_labels(tmp
     assert list(tl.load_data(folder).train.keys) == paths
 
 
-def test_a_second_export_writes_nothing_and_a_half_one_is_completed(tmp_path: Path) -> None:
+def test_a_second_export_writes_nothing_and_a_half_one_is_completed(tmp_path):
     data = toy_data(6, 4, 2)
     folder = tc.export_folder(data, tmp_path / "toy")
     times = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
@@ -45,8 +42,8 @@ def test_a_second_export_writes_nothing_and_a_half_one_is_completed(tmp_path: Pa
         assert again == {**times, lost: again[lost]}
 
 
-def test_an_interrupted_image_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def half(image: Image.Image, path: Path, **_: Any) -> None:
+def test_an_interrupted_image_leaves_no_file(tmp_path, monkeypatch):
+    def half(image, path, **_):
         path.write_bytes(b"half a file")
         raise KeyboardInterrupt
 
@@ -56,7 +53,7 @@ def test_an_interrupted_image_leaves_no_file(tmp_path: Path, monkeypatch: pytest
     assert [path.name for path in (tmp_path / "toy").rglob("*") if path.is_file()] == [MANIFEST]
 
 
-def test_other_peoples_folders_are_left_alone(tmp_path: Path) -> None:
+def test_other_peoples_folders_are_left_alone(tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").write_text("precious")
     with pytest.raises(tl.DataError, match="is not empty and was not made by"):
@@ -66,7 +63,7 @@ def test_other_peoples_folders_are_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["chapter.tex"]
 
 
-def test_the_export_of_other_data_is_not_mixed_in(tmp_path: Path) -> None:
+def test_the_export_of_other_data_is_not_mixed_in(tmp_path):
     folder = tc.export_folder(toy_data(6, 4, 2), tmp_path / "toy")
     before = sorted(folder.rglob("*"))
     with pytest.raises(tl.DataError, match="holds the export of other data"):
@@ -75,7 +72,7 @@ def test_the_export_of_other_data_is_not_mixed_in(tmp_path: Path) -> None:
     assert (folder / MANIFEST).exists()
 
 
-def test_clashing_names_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+def test_clashing_names_are_refused_before_anything_is_written(tmp_path):
     data = toy_data(6, 4, 2)
     data.train.keys = ("a/1.png", "a/2.png", "b/1.png", "a/4.png", "a/5.png", "a/6.png")  # 1 and 1, both red
     with pytest.raises(tl.DataError, match="keys clash"):
@@ -83,7 +80,7 @@ def test_clashing_names_are_refused_before_anything_is_written(tmp_path: Path) -
     assert not (tmp_path / "toy").exists()
 
 
-def test_names_that_a_disk_would_refuse_are_made_safe(tmp_path: Path) -> None:
+def test_names_that_a_disk_would_refuse_are_made_safe(tmp_path):
     data = toy_data(2, 2, 2)
     data.train = toy_split(2, "train")
     data.train.keys = ('what: "is" this?.png', "a b.png")

@@ -1,7 +1,5 @@
 """Lab 1's checks: the solution passes, a blank is not started, plausible wrong answers are told apart."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 
@@ -21,7 +19,7 @@ TEXT = (
 
 
 @pytest.fixture(scope="module")
-def scores() -> pd.DataFrame:
+def scores():
     generator = np.random.default_rng(0)
     rows = [
         (start, count, seed, (0.5 if start == "pre-trained" else 0.3) + 0.002 * count + 0.03 * generator.random())
@@ -30,7 +28,7 @@ def scores() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["start", "per_class", "seed", "accuracy"])
 
 
-def test_gain(scores: pd.DataFrame) -> None:
+def test_gain(scores):
     means = 100 * scores.groupby(["start", "per_class"])["accuracy"].mean()
     trained, random = means["pre-trained", 10], means["random", 10]
     gain = trained - random
@@ -42,14 +40,13 @@ def test_gain(scores: pd.DataFrame) -> None:
         "that is the gain with 40 images": means["pre-trained", 40] - means["random", 40],
         "that is a relative gain": 100 * (trained / random - 1),
         "the gain is too large": 99.0,
-        "should be a number, found str": "ten",
         "should be one number, found ndarray with several": np.ones(3),
         "the gain is nan": float("nan"),
     }
     proved("gain", gain, wrongs, scores=scores, per_class=10)
 
 
-def test_spread(scores: pd.DataFrame) -> None:
+def test_spread(scores):
     table = 100 * scores[scores["per_class"] == 10].pivot(index="seed", columns="start", values="accuracy")
     difference = table["pre-trained"] - table["random"]
     wrongs = {
@@ -57,12 +54,11 @@ def test_spread(scores: pd.DataFrame) -> None:
         "that is the mean difference": difference.mean(),
         "that is the spread of one method alone": table["pre-trained"].std(),
         "that is a fraction": difference.std() / 100,
-        "should be a number, found Series": difference,
     }
     proved("spread", difference.std(), wrongs, scores=scores, per_class=10)
 
 
-def test_counts() -> None:
+def test_counts():
     model = tl.freeze(tl.load_model("resnet18", classes=("a", "b", "c"), size=64))
     head, block = 512 * 3 + 3, sum(p.numel() for p in model.get_submodule("layer4").parameters())
     everything = sum(p.numel() for p in model.parameters())
@@ -78,7 +74,7 @@ def test_counts() -> None:
     proved("counts", (head, head + block), wrongs, model=model, block="layer4")
 
 
-def test_moved() -> None:
+def test_moved():
     right = ["fc.weight", "fc.bias"]
     wrongs = {
         "nothing moved?": [],
@@ -86,12 +82,11 @@ def test_moved() -> None:
         "too many names, 'conv1.weight' for one": [*right, "conv1.weight"],
         "'fc.bias' moved too": ["fc.weight"],
         "'conv1.weight' did not move, and 'fc.bias' did": ["conv1.weight"],
-        "expected a list of names such as 'fc.weight', found int": 2,
     }
     proved("moved", right, wrongs, truth=right)
 
 
-def test_best() -> None:
+def test_best():
     scores = {("head", 10): 3 * [0.5], ("all", 10): [0.1, 0.9, 0.1], ("half", 10): 3 * [0.45], ("none", 10): [0.01]}
     scores |= {("head", 40): 3 * [0.55], ("all", 40): 3 * [0.6]}
     rows = [(*key, 1e-3, seed, test) for key, tests in scores.items() for seed, test in enumerate(tests)]
@@ -101,18 +96,16 @@ def test_best() -> None:
         "'half' has not the best mean": {10: "half", 40: "all"},
         "'heads' is not one of head, all, half": {10: "heads", 40: "all"},
         "expected the keys [10, 40], found ['10']": {10: "head"},
-        "found list": ["head", "all"],
     }
     runs = pd.DataFrame(rows, columns=["trains", "per_class", "lr", "seed", "test"])
     proved("best", {10: "head", 40: "all"}, wrongs, runs=runs)
 
 
-def test_text() -> None:
+def test_text():
     wrongs = {
         "3 words; write at least 40": "It reuses features.",
         "the same few words": "transfer " * 50,
         "it says nothing about the task that": TEXT.replace("source", "first").replace("trained on", "taught"),
         "it says nothing about when it helps little": TEXT[: TEXT.index("It helps")] + "It is a very good idea indeed.",
-        "found int": 5,
     }
     proved("text", TEXT, wrongs)

@@ -1,12 +1,9 @@
 """Labs are made from solutions; checks say ✓, ○ or ✗; submissions are run at arm's length."""
 
-from __future__ import annotations
-
 import csv
 import sys
 import types
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import numpy as np
@@ -15,10 +12,9 @@ from lab_answers import outcome, prove
 
 import tlcourse as tc
 import tlhelpers as tl
-from tlcourse.labs import lab as lab_module
 from tlcourse.labs.answers import wrong_if
+from tlcourse.labs.command import check_folder, check_notebook
 from tlcourse.labs.lab import REPORT_VARIABLE, Exercise, is_blank
-from tlcourse.labs.submissions import check_folder, check_notebook
 from tlhelpers.__main__ import main
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
@@ -27,9 +23,8 @@ import labs
 
 SOLUTION = '''\
 # %%
-before = 1
 # BEGIN ANSWER: a, b
-a = before + 1
+a = 1
 b = 2
 # END ANSWER
 after = 3
@@ -50,7 +45,6 @@ last = 4
 '''
 LAB = '''\
 # %%
-before = 1
 # your code here; it defines a, b
 a = ...
 b = ...
@@ -68,7 +62,7 @@ last = 4
 '''
 
 
-def test_answers_are_cut_out_and_all_else_is_kept() -> None:
+def test_answers_are_cut_out_and_all_else_is_kept():
     assert labs.lab_of(SOLUTION) == LAB
 
 
@@ -82,57 +76,50 @@ def test_answers_are_cut_out_and_all_else_is_kept() -> None:
         ("# %%\n# BEGIN ANSWER a\na = 1\n# END ANSWER\n", "line 2: '# BEGIN ANSWER a' has no place"),
     ],
 )
-def test_a_mark_in_the_wrong_place_is_refused(text: str, expected: str) -> None:
+def test_a_mark_in_the_wrong_place_is_refused(text, expected):
     with pytest.raises(SystemExit, match=expected):
         labs.lab_of(text)
 
 
-def test_labs_are_in_step_with_their_solutions(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labs_are_in_step_with_their_solutions(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["labs.py", "--check"])
     assert labs.main() == 0, "python tools/labs.py"
     names = [{path.name for path in (labs.ROOT / folder).glob("source/*.py")} for folder in ("solutions", "labs")]
     assert names[0] == names[1] != set()
 
 
-def blank(x: int) -> None: ...
+def blank(x): ...
 
 
-def blank_with_docstring(x: int) -> None:
+def blank_with_docstring(x):
     """Not begun."""
     ...
 
 
-def begun(x: int) -> int:
+def begun(x):
     return x
 
 
-@pytest.mark.parametrize("answer", [..., None, blank, blank_with_docstring])
-def test_blank(answer: Any) -> None:
-    assert is_blank(answer)
+def test_what_is_blank():
+    assert all(is_blank(answer) for answer in (..., None, blank, blank_with_docstring))
+    assert not any(is_blank(answer) for answer in (0, False, "", [], 0.0, begun, lambda: 5, len, tc.Lab))
 
 
-@pytest.mark.parametrize("answer", [0, False, "", [], 0.0, begun, lambda: 5, len, tc.Lab])
-def test_not_blank(answer: Any) -> None:
-    assert not is_blank(answer)
-
-
-def is_two(answer: Any) -> str:
+def is_two(answer):
     wrong_if(answer == 3, "one too many")
     return f"{2 / (answer == 2)} is right"
 
 
 @pytest.fixture
-def lab(monkeypatch: pytest.MonkeyPatch) -> tc.Lab:
-    module: Any = types.ModuleType("tlcourse.labs.lab0_test")
-    module.EXERCISES = (
-        Exercise("two", "1 Two", is_two),
-        Exercise("both", "2 Both", lambda a, b: "good", function=True),
-    )
+def lab(monkeypatch):
+    module = types.ModuleType("tlcourse.labs.lab0_test")
+    both = Exercise("both", "2 Both", lambda a, b: "good", function=True)
+    module.EXERCISES = (Exercise("two", "1 Two", is_two), both)
     monkeypatch.setitem(sys.modules, "tlcourse.labs.lab0_test", module)
     return tc.Lab("lab0_test")
 
 
-def test_what_a_check_says(lab: tc.Lab, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_check_says(lab, capsys):
     lab.progress()
     lab.check("two", ...)
     lab.check("two", 3)
@@ -155,64 +142,54 @@ def test_what_a_check_says(lab: tc.Lab, capsys: pytest.CaptureFixture[str]) -> N
     ]
 
 
-def test_an_error_in_the_learners_code_names_the_line(lab: tc.Lab) -> None:
+def test_an_error_names_the_line_if_it_is_the_learners(lab):
     lab.check("two", 4)
     message = lab.outcomes["two"].message
     assert message.startswith("your code ends at its line ")
     assert message.endswith('`return f"{2 / (answer == 2)} is right"`, with ZeroDivisionError: division by zero')
-
-
-def test_an_error_in_somebody_elses_code_names_no_line(lab: tc.Lab) -> None:
     lab.exercises["three"] = Exercise("three", "3 Three", np.linalg.inv)
     lab.check("three", 1.0)
     assert lab.outcomes["three"].message.startswith("your answer could not be checked; it led to LinAlgError: ")
 
 
-def test_cells_that_wait(lab: tc.Lab, capsys: pytest.CaptureFixture[str]) -> None:
+def test_cells_that_wait(lab, capsys):
     assert lab.ready(1, "a")
     assert capsys.readouterr().out == ""
     assert not lab.ready(1, ...)
     assert capsys.readouterr().out == "○ This cell waits for an exercise above.\n"
 
 
-def test_unknown_names_are_refused(lab: tc.Lab) -> None:
+def test_unknown_names_are_refused(lab):
     with pytest.raises(tl.TLError, match="no exercise 'three'; its exercises: two, both"):
         lab.check("three", 1)
     with pytest.raises(tl.TLError, match="there is no lab 'lab9'; expected one of lab1_concepts"):
         tc.Lab("lab9")
 
 
-LABS = [path.stem for path in Path(lab_module.__file__).parent.glob("lab[0-9]*.py")]
-FUNCTIONS = [(name, exercise) for name in LABS for exercise in tc.Lab(name).exercises.values() if exercise.function]
 CHOICES = [("lab1_concepts", "why", "C"), ("lab1_concepts", "freezing", "B"), ("lab1_concepts", "unfreezing", "D")]
 CHOICES += [("lab2_vgg16_features", "reading", "C"), ("lab3_resnet34_last_two_blocks", "conclude", "B")]
 CHOICES += [("lab4_scratch_vs_transfer", "why", "B"), ("lab4_scratch_vs_transfer", "splits", "C")]
 
 
 @pytest.mark.parametrize(("name", "exercise", "right"), CHOICES)
-def test_choices(name: str, exercise: str, right: str) -> None:
+def test_choices(name, exercise, right):
     wrongs = {f"{letter} is not it. ": letter for letter in "ABCD" if letter != right}
-    wrongs |= {"expected one of the letters A, B, C, D, found 'E'": "E", "found ''": "", "found int": 3}
+    wrongs |= {"expected one of the letters A, B, C, D, found 'E'": "E", "found ''": ""}
     prove(name, exercise, right, wrongs)
     assert outcome(name, exercise, f" {right.lower()}")[0] == "right"
-
-
-@pytest.mark.parametrize(("name", "exercise"), FUNCTIONS)
-def test_where_a_function_is_asked_for_nothing_else_will_do(name: str, exercise: Exercise) -> None:
-    assert outcome(name, exercise.name, 5) == ("wrong", "expected a function, found int")
 
 
 OPENED = "import tlcourse as tc\nlab = tc.Lab('lab1_concepts')\nlab.check('why', 'C')\nlab.check('freezing', 'a')"
 
 
-def notebook(path: Path, *cells: str) -> Path:
+def notebook(path, *cells):
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     path.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(book, path)
     return path
 
 
-def test_a_notebook_is_checked_from_outside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_notebook_is_checked_from_outside(tmp_path, capsys):
     path = notebook(tmp_path / "mine.ipynb", OPENED, "1 / 0", "lab.check('unfreezing', 'D')")
     before = path.read_bytes()
     assert main(["check", str(path)]) == 0
@@ -224,7 +201,7 @@ def test_a_notebook_is_checked_from_outside(tmp_path: Path, capsys: pytest.Captu
     assert path.read_bytes() == before
 
 
-def test_a_folder_of_submissions_becomes_a_table(tmp_path: Path) -> None:
+def test_a_folder_of_submissions_becomes_a_table(tmp_path):
     folder, target = tmp_path / "in", tmp_path / "out.csv"
     notebook(folder / "ada" / "lab.ipynb", OPENED)
     notebook(folder / "cyd.ipynb", "import os; os._exit(3)")
@@ -242,7 +219,7 @@ def test_a_folder_of_submissions_becomes_a_table(tmp_path: Path) -> None:
     assert (eve["lab"], eve["right"]) == ("", "0")
 
 
-def test_a_submission_that_hangs_is_stopped_and_what_it_checked_before_counts(tmp_path: Path) -> None:
+def test_a_submission_that_hangs_is_stopped_and_what_it_checked_before_counts(tmp_path):
     report = '{"lab": "x", "outcomes": {"why": {"state": "right", "message": "C"}}}'
     checked = f"import os\nopen(os.environ['{REPORT_VARIABLE}'], 'w').write({report!r})"
     result = check_notebook(notebook(tmp_path / "bob.ipynb", checked, "import time; time.sleep(600)"), limit_seconds=20)
@@ -251,13 +228,13 @@ def test_a_submission_that_hangs_is_stopped_and_what_it_checked_before_counts(tm
     assert result.outcomes["why"].state == "right"
 
 
-def test_a_submission_that_takes_all_memory_is_stopped(tmp_path: Path) -> None:
+def test_a_submission_that_takes_all_memory_is_stopped(tmp_path):
     greedy = "import time\nblocks = [bytearray(b'x') * 10**8 for _ in range(15)]\ntime.sleep(60)"
     result = check_notebook(notebook(tmp_path / "greedy.ipynb", greedy), limit_seconds=60, limit_gigabytes=1.0)
     assert "GB of memory; 1 GB are allowed" in result.trouble
 
 
-def test_nothing_to_check_is_said(tmp_path: Path) -> None:
+def test_nothing_to_check_is_said(tmp_path):
     with pytest.raises(tl.DataError, match="there is no notebook at"):
         check_notebook(tmp_path / "none.ipynb")
     with pytest.raises(tl.DataError, match=r"there is no notebook \(\*.ipynb\) below"):

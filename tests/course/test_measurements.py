@@ -1,10 +1,7 @@
 """Results files, and the table of claims: no verdict says more than the seeds do."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import numpy as np
@@ -13,7 +10,7 @@ import pytest
 import tlcourse as tc
 import tlhelpers as tl
 from tlcourse.measurements import results
-from tlcourse.measurements.chapter_claims import CLAIMS
+from tlcourse.measurements.chapter_claims import CLAIMS, GAINS
 from tlcourse.measurements.claims import Claim, Gain, claim_outputs, table_of_claims, write_claim_outputs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,7 +19,7 @@ VERDICTS = {"holds", "holds when", "not shown", "does not hold"}
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path, monkeypatch):
     """The results file x alone."""
     runs = [{"method": "a", "seed": seed, "test": 0.5 + 0.1 * seed} for seed in range(3)]
     write(tmp_path, runs)
@@ -30,12 +27,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def write(folder: Path, runs: list[dict[str, Any]]) -> None:
+def write(folder, runs):
     facts = {"command": "python experiments/x.py", "machine": "Linux", "runs": runs}
     (folder / "x.json").write_text(json.dumps(facts), encoding="utf8")
 
 
-def test_mean_and_spread(folder: Path) -> None:
+def test_mean_and_spread(folder):
     found = tc.load_results("x")
     assert str(found) == "3 runs, measured by `python experiments/x.py` on Linux"
     assert found.mean("test", method="a") == pytest.approx(0.6)
@@ -47,7 +44,7 @@ def test_mean_and_spread(folder: Path) -> None:
         tc.load_results("y")
 
 
-def test_every_results_file_says_how_it_was_made_and_nothing_of_one_machine() -> None:
+def test_every_results_file_says_how_it_was_made_and_nothing_of_one_machine():
     for path in results.FOLDER.glob("*.json"):
         text = path.read_text(encoding="utf8")
         assert not any(place in text for place in ("/tmp/", "/home/", "/root/", "Users")), path
@@ -55,13 +52,14 @@ def test_every_results_file_says_how_it_was_made_and_nothing_of_one_machine() ->
             assert (ROOT / tc.load_results(path.stem).facts["command"].split()[1]).is_file(), path
 
 
-def test_no_claim_is_made_twice_and_every_verdict_occurs() -> None:
+def test_no_claim_is_made_twice_and_every_verdict_occurs():
     assert len({claim.name for claim in CLAIMS}) == len({claim.sentence for claim in CLAIMS}) == len(CLAIMS) >= 20
     assert {claim.verdict for claim in CLAIMS} == VERDICTS
+    assert sum(claim.gain is not None for claim in CLAIMS) == len(GAINS), "a gain names no claim"
     assert all(": " in claim.conclusion for claim in CLAIMS if claim.verdict == "holds when"), "a condition is named"
 
 
-def test_every_claim_has_an_executed_cell_that_asserts() -> None:
+def test_every_claim_has_an_executed_cell_that_asserts():
     cells = [cell for path in CHAPTER.glob("*.ipynb") for cell in nbformat.read(path, as_version=4).cells]
     for claim in CLAIMS:
         tagged = [cell for cell in cells if f"claim-{claim.name}" in cell.metadata.get("tags", [])]
@@ -70,7 +68,7 @@ def test_every_claim_has_an_executed_cell_that_asserts() -> None:
         assert "nbval-ignore-output" not in tagged[0].metadata["tags"], f"{claim.name}: its output is not compared"
 
 
-def test_the_stored_outputs_are_those_of_the_notebooks() -> None:
+def test_the_stored_outputs_are_those_of_the_notebooks():
     stored = json.loads((results.FOLDER / "claim_outputs.json").read_text(encoding="utf8"))
     assert stored == claim_outputs(CHAPTER), "tools/notebooks.py sync"
     assert set(stored) == {claim.name for claim in CLAIMS}
@@ -81,7 +79,7 @@ def test_the_stored_outputs_are_those_of_the_notebooks() -> None:
 
 
 @pytest.mark.parametrize("claim", [claim for claim in CLAIMS if claim.gain], ids=lambda claim: claim.name)
-def test_the_verdict_is_that_of_the_seeds(claim: Claim) -> None:
+def test_the_verdict_is_that_of_the_seeds(claim):
     assert claim.gain is not None
     assert claim.gain.verdict() == claim.verdict.removesuffix(" when"), str(claim.gain)
 
@@ -94,7 +92,7 @@ def test_the_verdict_is_that_of_the_seeds(claim: Claim) -> None:
         ((0.10, -0.12, 0.11), "not shown", "+3.0 ± 13.0 points, 3 seeds"),
     ],
 )
-def test_a_gain_is_counted_seed_by_seed(gains: tuple[float, ...], verdict: str, text: str, folder: Path) -> None:
+def test_a_gain_is_counted_seed_by_seed(gains, verdict, text, folder):
     runs = [{"method": "a", "seed": s, "n": 1, "test": 0.5 + gain} for s, gain in enumerate(gains)]
     runs += [{"method": "b", "seed": s, "n": 1, "test": 0.5} for s in range(3)]
     runs += [{"method": method, "seed": s, "n": 2, "test": 0.9} for method in "ab" for s in range(3)]
@@ -107,7 +105,7 @@ def test_a_gain_is_counted_seed_by_seed(gains: tuple[float, ...], verdict: str, 
         Gain("x", "a", "b").verdict()
 
 
-def test_a_claim_without_a_cell_is_refused(folder: Path) -> None:
+def test_a_claim_without_a_cell_is_refused(folder):
     cell = nbformat.v4.new_code_cell("assert True", metadata={"tags": ["claim-x"]})
     cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text="It\nholds – ±.\n")]
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("X"), cell]), folder / "n.ipynb")
@@ -117,7 +115,7 @@ def test_a_claim_without_a_cell_is_refused(folder: Path) -> None:
         table_of_claims((Claim("y", "Y.", "holds"),))
 
 
-def test_a_sentence_is_said_only_if_all_of_it_is_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sentence_is_said_only_if_all_of_it_is_so(capsys):
     tc.report_finding("It is larger.", np.bool_(True), 2 > 1)
     tc.report_finding("It is larger.", True, np.bool_(False))
     assert capsys.readouterr().out == "It is larger.\nNot so here: It is larger.\n"

@@ -1,9 +1,7 @@
 """The data set `phantom`: patients kept apart, opacities where the masks say, shortcuts as strong as asked for, and
 images that follow the law of Beer and Lambert."""
 
-from __future__ import annotations
-
-from typing import Any
+import functools
 
 import numpy as np
 import pytest
@@ -15,17 +13,18 @@ import tlcourse as tc
 import tlhelpers as tl
 from tlcourse.phantom import film
 from tlcourse.phantom.anatomy import LUNG_BOXES, lung_radius, make_grid, random_chest
+from tlcourse.phantom.flawed_dataset import PLANTED
 
 
-def small(**change: Any) -> tl.ImageData:
+def small(**change):
     return tl.load_data("phantom", **{"size": 64, "patients": 6, "val_patients": 4, "test_patients": 4, **change})
 
 
-def greys(split: tl.ImageSplit) -> np.ndarray:
+def greys(split):
     return np.stack([np.asarray(split.image(i).convert("L"), dtype=int) for i in range(len(split))])
 
 
-def test_images_are_grey_and_patients_share_class_subtype_and_hospital() -> None:
+def test_images_are_grey_and_patients_share_class_subtype_and_hospital():
     data = small(per_patient=3)
     assert data.classes == ("NORMAL", "PNEUMONIA")
     assert [len(split) for split in data.splits()] == [18, 12, 12]
@@ -39,7 +38,7 @@ def test_images_are_grey_and_patients_share_class_subtype_and_hospital() -> None
         assert (table.groupby("patient")[["label", "subtype", "hospital", "marker"]].nunique() == 1).all(axis=None)
 
 
-def test_a_patients_images_are_more_alike_than_those_of_others() -> None:
+def test_a_patients_images_are_more_alike_than_those_of_others():
     alike = np.corrcoef(greys(small(patients=10).train).reshape(20, -1))
     own = np.array([alike[i, i + 1] for i in range(0, 20, 2)])
     others = np.array([np.delete(alike[i], [i, i + 1]).mean() for i in range(0, 20, 2)])
@@ -47,24 +46,24 @@ def test_a_patients_images_are_more_alike_than_those_of_others() -> None:
 
 
 @pytest.mark.parametrize("prevalence", [{"train": 0.0, "test": 0.1}, {"train": 1.0, "val": 0.33}])
-def test_prevalence_is_exact_and_half_where_it_is_not_named(prevalence: dict[str, float]) -> None:
+def test_prevalence_is_exact_and_half_where_it_is_not_named(prevalence):
     data = small(patients=40, val_patients=20, test_patients=30, prevalence=prevalence)
     for split, patients in zip(data.splits(), (40, 20, 30), strict=True):
         assert int(split.labels.sum()) == 2 * round(prevalence.get(split.name, 0.5) * patients)
 
 
-def test_the_marker_is_as_strong_as_asked_in_each_split() -> None:
+def test_the_marker_is_as_strong_as_asked_in_each_split():
     strengths = {"train": 0.8, "val": 0.0, "test": -1.0}
     data = small(patients=80, val_patients=40, test_patients=40, marker=strengths)
     for split, strength in zip(data.splits(), strengths.values(), strict=True):
-        recipes = split.load.recipes[::2]  # type: ignore[attr-defined]  # the first image of each patient
+        recipes = split.load.recipes[::2]  # the first image of each patient
         ill, well = ([r.marker for r in recipes if (r.subtype == "none") == healthy] for healthy in (False, True))
         assert np.mean(ill) == pytest.approx((1 + strength) / 2)
         assert np.mean(well) == pytest.approx((1 - strength) / 2)
         assert all((r.hospital == "B") == r.marker for r in recipes)
 
 
-def test_the_marker_is_bright_in_the_corner_and_changes_nothing_else() -> None:
+def test_the_marker_is_bright_in_the_corner_and_changes_nothing_else():
     plain, marked = greys(small(prevalence=1.0).train), greys(small(prevalence=1.0, marker=1.0).train)
     changed = plain != marked
     assert not changed[:, 20:].any()
@@ -76,7 +75,7 @@ def test_the_marker_is_bright_in_the_corner_and_changes_nothing_else() -> None:
     assert set(table["hospital"]) == {"A", "B"}
 
 
-def test_masks_lie_inside_the_lungs_and_only_in_the_ill() -> None:
+def test_masks_lie_inside_the_lungs_and_only_in_the_ill():
     split = small(size=96, patients=16).train
     masks, lungs = tc.phantom_masks(split), tc.phantom_masks(split, of="lungs")
     assert (masks.shape, masks.dtype) == ((32, 96, 96), bool)
@@ -87,14 +86,14 @@ def test_masks_lie_inside_the_lungs_and_only_in_the_ill() -> None:
     assert tc.phantom_table(split)["opacity"].to_numpy() == pytest.approx(covered)
 
 
-def test_opacities_brighten_what_their_masks_cover_and_little_else() -> None:
+def test_opacities_brighten_what_their_masks_cover_and_little_else():
     split = small(size=96, patients=16, prevalence=1.0).train
     for change, mask in zip(greys(split) - greys(tc.phantom_healthy(split)), tc.phantom_masks(split), strict=True):
         assert change[mask].mean() > 5
         assert abs(change[~ndimage.binary_dilation(mask, iterations=12)]).mean() < 3
 
 
-def test_healthy_images_are_those_of_a_healthy_patient_and_the_normal_ones_stay() -> None:
+def test_healthy_images_are_those_of_a_healthy_patient_and_the_normal_ones_stay():
     split, normal = small().train, small(prevalence=0.0).train
     healthy = tc.phantom_healthy(split)
     assert not tc.phantom_masks(healthy).any()
@@ -104,7 +103,7 @@ def test_healthy_images_are_those_of_a_healthy_patient_and_the_normal_ones_stay(
     assert (same == (split.labels.numpy() == 0)).all()
 
 
-def test_bacterial_patches_are_few_and_dense_viral_ones_many_and_faint() -> None:
+def test_bacterial_patches_are_few_and_dense_viral_ones_many_and_faint():
     split = small(size=96, patients=24, prevalence=1.0, per_patient=1).train
     change = greys(split) - greys(tc.phantom_healthy(split))
     masks, viral = tc.phantom_masks(split), (tc.phantom_table(split)["subtype"] == "viral").to_numpy()
@@ -115,7 +114,7 @@ def test_bacterial_patches_are_few_and_dense_viral_ones_many_and_faint() -> None
     assert depth[~viral].mean() > 1.5 * depth[viral].mean()
 
 
-def test_difficulty_thins_the_fluid_and_leaves_the_chest() -> None:
+def test_difficulty_thins_the_fluid_and_leaves_the_chest():
     easy, hard = (small(prevalence=1.0, difficulty=d).train for d in (0.5, 4))
     chest, masks = greys(tc.phantom_healthy(easy)), tc.phantom_masks(easy)
     assert (chest == greys(tc.phantom_healthy(hard))).all()
@@ -123,7 +122,7 @@ def test_difficulty_thins_the_fluid_and_leaves_the_chest() -> None:
     assert change[0] > 3 * change[1] > 0
 
 
-def test_another_size_draws_the_same_chest_finer() -> None:
+def test_another_size_draws_the_same_chest_finer():
     """An image shrunk by half looks like the image drawn at half the size, but for its noise."""
     coarse, fine = greys(small().train), small(size=128).train
     for i, expected in enumerate(coarse):
@@ -131,7 +130,7 @@ def test_another_size_draws_the_same_chest_finer() -> None:
         assert np.corrcoef(shrunk.ravel(), expected.ravel())[0, 1] > 0.97
 
 
-def test_selected_images_keep_their_masks_and_rows() -> None:
+def test_selected_images_keep_their_masks_and_rows():
     split, rows = small(prevalence=1.0).train, [5, 0, 3]
     some = split.select(rows)
     assert (tc.phantom_masks(some) == tc.phantom_masks(split)[rows]).all()
@@ -139,7 +138,7 @@ def test_selected_images_keep_their_masks_and_rows() -> None:
     assert (greys(tc.phantom_healthy(some)) == greys(tc.phantom_healthy(split))[rows]).all()
 
 
-def test_other_images_have_no_masks_and_phantoms_none_of_the_heart() -> None:
+def test_other_images_have_no_masks_and_phantoms_none_of_the_heart():
     safari = tl.load_data("safari", size=32, per_class=1, val_per_class=1, test_per_class=1)
     for function in (tc.phantom_masks, tc.phantom_table, tc.phantom_healthy):
         with pytest.raises(tl.DataError, match="not those of the data set 'phantom'"):
@@ -148,10 +147,57 @@ def test_other_images_have_no_masks_and_phantoms_none_of_the_heart() -> None:
         tc.phantom_masks(small().train, of="heart")
 
 
+# --- with planted faults ------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def flawed(seed=0):
+    return tc.flawed_dataset(size=48, patients=12, seed=seed)
+
+
+def test_the_flawed_data_set_has_its_faults_and_no_others():
+    table, images, plain = flawed()
+    assert list(table.columns) == ["file", "split", "patient", "label"]
+    assert len(table) == len(images) == len(plain) == 2 * (12 + 6 + 6) + PLANTED["copies"]
+    assert (table.groupby("patient")["split"].nunique() > 1).sum() == PLANTED["patients"]
+    assert table["patient"].nunique() == 12 + 6 + 6 + PLANTED["copies"]
+    assert len(images) - len({image.tobytes() for image in images}) == PLANTED["copies"]
+    assert [image.size for image in images].count((24, 24)) == PLANTED["odd sizes"]
+    assert table["file"].is_unique
+    assert set(table["split"]) == {"train", "val", "test"}
+    ill = (table["label"] == "PNEUMONIA").groupby(table["split"]).mean()
+    assert ill["test"] < ill["train"]
+
+
+def test_a_copy_has_another_patient_and_split():
+    table, images, _ = flawed()
+    content = table.assign(content=[image.tobytes() for image in images])
+    for _, same in content[content.duplicated("content", keep=False)].groupby("content"):
+        assert set(same["split"]) == {"train", "test"}
+        assert same["patient"].nunique() == 2
+        assert same["label"].nunique() == 1
+
+
+def test_plain_images_differ_by_the_letter_only_and_it_goes_with_the_class():
+    table, images, plain = flawed()
+    full = [i for i, image in enumerate(images) if image.size == (48, 48)]
+    changed = np.stack([np.asarray(images[i]) != np.asarray(plain[i]) for i in full])
+    assert not changed[:, 15:, :].any()
+    assert not changed[:, :, 15:].any()
+    ill, marked = (table["label"] == "PNEUMONIA").to_numpy()[full], changed.any(axis=(1, 2))
+    assert marked[ill].mean() > 0.8
+    assert marked[~ill].mean() < 0.2
+
+
+def test_the_seed_decides_the_flawed_data_set():
+    assert flawed().table.equals(tc.flawed_dataset(size=48, patients=12).table)
+    assert not flawed().table.equals(flawed(seed=1).table)
+
+
 # --- physics ----------------------------------------------------------------------------------------------------
 
 
-def test_beer_and_lambert() -> None:
+def test_beer_and_lambert():
     """Twice the depth lets the square through; the half value layer of soft tissue is that of 60 keV."""
     depth, zero = np.array([[1.0, 2.0]]), np.zeros((1, 2))
     one, two = np.exp(-film.attenuation(depth, zero, zero, zero))[0]
@@ -159,7 +205,7 @@ def test_beer_and_lambert() -> None:
     assert np.log(2) / -np.log(one) == pytest.approx(3.2, abs=0.1)  # cm, 0.693 / (0.205 * 1.06)
 
 
-def test_bone_stops_more_than_soft_tissue_that_more_than_lung_that_more_than_air() -> None:
+def test_bone_stops_more_than_soft_tissue_that_more_than_lung_that_more_than_air():
     ten, two, zero = (np.full((1, 1), depth) for depth in (10.0, 2.0, 0.0))
     bone, soft, lung, air, wet = (
         film.attenuation(ten, *depths).item()
@@ -169,7 +215,7 @@ def test_bone_stops_more_than_soft_tissue_that_more_than_lung_that_more_than_air
     assert wet == pytest.approx(soft), "a lung full of fluid is soft tissue"
 
 
-def test_more_attenuation_is_brighter_everywhere() -> None:
+def test_more_attenuation_is_brighter_everywhere():
     ramp = np.broadcast_to(np.linspace(0.5, 6, 64, dtype=np.float32), (64, 64))
     exposure = film.Exposure(photons=np.inf, brightness=0, contrast=1, seed=0)
     signal, lead = film.detector_signal(ramp), np.zeros((64, 64), np.float32)
@@ -180,7 +226,7 @@ def test_more_attenuation_is_brighter_everywhere() -> None:
     assert marked[3, 3] > plain[3, 3]
 
 
-def test_noise_falls_with_the_root_of_the_dose() -> None:
+def test_noise_falls_with_the_root_of_the_dose():
     """Counts of photons have the standard deviation of their root, so their logarithm has one over it."""
     signal = np.full((128, 128), 0.2, np.float32)
     for photons in (500.0, 2000.0):
@@ -189,14 +235,14 @@ def test_noise_falls_with_the_root_of_the_dose() -> None:
         assert noise == pytest.approx(0.86 * 255 / 2 / np.sqrt(photons * 0.2), rel=0.1)
 
 
-def test_a_grid_and_its_matrix_agree() -> None:
+def test_a_grid_and_its_matrix_agree():
     grid = make_grid(32, shift=(0.05, -0.02), turn=0.1, zoom=0.9)
     chest = np.stack([grid.x.ravel(), grid.y.ravel(), np.ones(32 * 32)])
     down, across = (np.indices((32, 32)) + 0.5) / 32
     assert np.abs(grid.matrix @ chest - [across.ravel(), down.ravel()]).max() < 1e-5
 
 
-def test_lungs_lie_where_the_masks_of_people_have_them() -> None:
+def test_lungs_lie_where_the_masks_of_people_have_them():
     grid = make_grid(128, shift=(0, 0), turn=0, zoom=1)
     chest = random_chest(np.random.default_rng(0))._replace(width=1.0, height=1.0)
     for radius, box in zip(lung_radius(grid.x, grid.y, chest), LUNG_BOXES, strict=True):

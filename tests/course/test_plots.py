@@ -1,7 +1,5 @@
 """Figures show what they are given, say it in words, draw text literally, and are small files."""
 
-from __future__ import annotations
-
 import io
 
 import numpy as np
@@ -20,7 +18,7 @@ NASTY = ["$5_bill$", "a_b^c", "100 %", r"\frac{1}{2}", r"$\alpha", "two\nlines"]
 
 
 @pytest.fixture
-def runs() -> pd.DataFrame:
+def runs():
     rows = [
         {"layer": layer, "score": base + 0.1 * seed, "net": net, "task": task, "count": count}
         for task, base in (("near", 0.2), ("far", 0.5))
@@ -34,7 +32,7 @@ def runs() -> pd.DataFrame:
 # --- Chart ------------------------------------------------------------------------------------------------------
 
 
-def test_class_names_are_drawn_as_they_stand() -> None:
+def test_class_names_are_drawn_as_they_stand():
     table = pd.DataFrame(np.eye(6, dtype=int), index=NASTY, columns=NASTY)
     chart = plots.confusion(table, title="$x$ and $y$")
     chart.png()
@@ -42,7 +40,7 @@ def test_class_names_are_drawn_as_they_stand() -> None:
     assert [label.get_text() for label in chart.axes[0].get_xticklabels()] == NASTY
 
 
-def test_powers_of_ten_stay_powers_on_logarithmic_axes_alone() -> None:
+def test_powers_of_ten_stay_powers_on_logarithmic_axes_alone():
     curve = pd.DataFrame({"lr": [1e-4, 1e-2, 1.0], "loss": [2.0, 1.0, 3.0], "smooth": [2.0, 1.0, 3.0]})
     chart = plots.lr_curve(curve, 1e-3, 1e-2)
     chart.png()
@@ -52,7 +50,7 @@ def test_powers_of_ten_stay_powers_on_logarithmic_axes_alone() -> None:
     assert "falls fastest at 1.0e-03" in chart.alt
 
 
-def test_photographs_become_a_third_of_the_file_and_look_the_same() -> None:
+def test_photographs_become_a_third_of_the_file_and_look_the_same():
     photos = [Image.fromarray(photo) for photo in (skimage.data.astronaut(), skimage.data.chelsea())]
     chart = plots.image_grid(photos, NASTY[:2], title="Two photographs", columns=2)
     full = io.BytesIO()
@@ -66,7 +64,7 @@ def test_photographs_become_a_third_of_the_file_and_look_the_same() -> None:
     assert np.abs(small - large).mean() < 3  # of 255, at the distance from which dithering is not seen
 
 
-def test_flat_areas_and_text_keep_their_colours(runs: pd.DataFrame) -> None:
+def test_flat_areas_and_text_keep_their_colours(runs):
     chart = tc.plots.lines(runs, "layer", "score", "net", title="T", xlabel="depth", ylabel="right")
     full = io.BytesIO()
     chart.savefig(full, format="png")
@@ -76,19 +74,19 @@ def test_flat_areas_and_text_keep_their_colours(runs: pd.DataFrame) -> None:
     assert len(chart.png()) < 0.5 * len(full.getvalue())
 
 
-def test_a_grid_without_images_says_so() -> None:
+def test_a_grid_without_images_says_so():
     chart = plots.image_grid([], title="Errors")
     assert (chart.alt, chart.get_suptitle()) == ("Errors: 0 images", "Errors: none")
 
 
-def test_history_marks_the_best_epoch_and_says_how_it_ends() -> None:
+def test_history_marks_the_best_epoch_and_says_how_it_ends():
     columns = ["train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr", "seconds"]
     table = pd.DataFrame([[2, 0.1, 2, 0.2, 1, 1], [1, 0.6, 1.5, 0.5, 1, 1]], columns=columns, index=[1, 2])
     chart = plots.history(table, best_epoch=2)
     assert chart.alt.endswith("At the end: train loss 1.000, train accuracy 0.600, val loss 1.500, val accuracy 0.500.")
     for axis, name in zip(chart.axes, ("loss", "accuracy"), strict=True):
         assert [line.get_ydata().tolist() for line in axis.lines[:2]] == [
-            table[f"{part}_{name}"].tolist() for part in ("train", "val")
+            table[f"{split}_{name}"].tolist() for split in ("train", "val")
         ]
         assert axis.lines[2].get_xdata() == [2, 2]
 
@@ -96,7 +94,7 @@ def test_history_marks_the_best_epoch_and_says_how_it_ends() -> None:
 # --- over seeds -------------------------------------------------------------------------------------------------
 
 
-def test_lines_have_a_panel_for_each_task_and_words_along_the_axis(runs: pd.DataFrame) -> None:
+def test_lines_have_a_panel_for_each_task_and_words_along_the_axis(runs):
     chart = tc.plots.lines(
         runs, "layer", "score", "net", "task", title="T", xlabel="depth", ylabel="right", levels={"far": 0.1}
     )
@@ -111,7 +109,7 @@ def test_lines_have_a_panel_for_each_task_and_words_along_the_axis(runs: pd.Data
     assert [text.get_text() for text in chart.legends[0].get_texts()] == ["ours", "random", "guessing"]
 
 
-def test_lines_with_numbers_on_a_logarithmic_axis(runs: pd.DataFrame) -> None:
+def test_lines_with_numbers_on_a_logarithmic_axis(runs):
     chart = tc.plots.lines(runs, "count", "score", title="T", xlabel="images", ylabel="y", log=True, percent=False)
     assert chart.axes[0].get_xscale() == "log"
     assert [text.get_text() for text in chart.axes[0].get_xticklabels()] == ["10", "100"]
@@ -120,13 +118,13 @@ def test_lines_with_numbers_on_a_logarithmic_axis(runs: pd.DataFrame) -> None:
     assert chart.legends == []
 
 
-def test_epochs_have_whole_numbers_along_the_axis() -> None:
+def test_epochs_have_whole_numbers_along_the_axis():
     table = pd.DataFrame({"epoch": range(1, 21), "score": 0.5})
     chart = tc.plots.lines(table, "epoch", "score", title="T", xlabel="epoch", ylabel="y")
     assert all(tick == round(tick) for tick in chart.axes[0].get_xticks())
 
 
-def test_a_method_has_the_same_colour_in_every_figure() -> None:
+def test_a_method_has_the_same_colour_in_every_figure():
     table = pd.DataFrame({"x": 0, "y": 0.5, "method": ["SGD", "everything", "frozen", "AdamW"]})
     chart = tc.plots.lines(table, "x", "y", "method", title="T", xlabel="x", ylabel="y")
     colours = {line.get_label(): line.get_color() for line in chart.axes[0].lines}
@@ -137,7 +135,7 @@ def test_a_method_has_the_same_colour_in_every_figure() -> None:
     assert len(set(colours.values())) == 4
 
 
-def test_bars_carry_their_numbers_the_first_on_top() -> None:
+def test_bars_carry_their_numbers_the_first_on_top():
     chart = tc.plots.bars(pd.Series([0.9, 0.001], index=["cup", "dog"]), title="T", xlabel="probability")
     (axis,) = chart.axes
     assert [text.get_text() for text in axis.texts] == ["90%", "below 1%"]
@@ -148,7 +146,7 @@ def test_bars_carry_their_numbers_the_first_on_top() -> None:
 # --- images -----------------------------------------------------------------------------------------------------
 
 
-def test_filters_are_shown_in_their_own_range_around_grey() -> None:
+def test_filters_are_shown_in_their_own_range_around_grey():
     weights = torch.zeros(17, 3, 7, 7)
     weights[1, 0, 2, 3] = 0.01  # red, weak: shown at full strength
     weights[16, :, 0, 0] = -5.0
@@ -162,7 +160,7 @@ def test_filters_are_shown_in_their_own_range_around_grey() -> None:
     assert sheet[9, 9].tolist() == [1.0, 1.0, 1.0]  # nothing there
 
 
-def test_activation_maps_shows_the_channels_that_vary_most_first() -> None:
+def test_activation_maps_shows_the_channels_that_vary_most_first():
     maps = torch.arange(4.0).view(4, 1, 1) * torch.tensor([[1.0, 2.0]])
     chart = tc.plots.activation_maps(Image.new("RGB", (8, 8)), {"stem": maps, "deep": maps[:2]}, channels=2, columns=3)
     assert chart.alt == "Activation maps: stem has 4 maps of 1 x 2; deep has 2 maps of 1 x 2."
@@ -172,7 +170,7 @@ def test_activation_maps_shows_the_channels_that_vary_most_first() -> None:
     assert chart.axes[1].images[0].get_array().tolist() == [[3.0, 6.0]]
 
 
-def test_evidence_says_where_it_is() -> None:
+def test_evidence_says_where_it_is():
     heat = np.zeros((60, 60), dtype=np.float32)
     heat[5, 50] = 1
     photo = Image.new("RGB", (60, 60), (30, 60, 90))
@@ -185,7 +183,7 @@ def test_evidence_says_where_it_is() -> None:
     assert chart.axes[1].images[1].get_array().argmax() == heat.argmax()
 
 
-def test_outlines_only_where_there_is_a_region() -> None:
+def test_outlines_only_where_there_is_a_region():
     masks = np.zeros((3, 16, 16), dtype=bool)
     masks[1, 4:9, 5:11] = True
     chart = tc.plots.outlined([Image.new("RGB", (16, 16))] * 3, masks, ["a", "b", "c"], title="Regions")
@@ -195,14 +193,14 @@ def test_outlines_only_where_there_is_a_region() -> None:
     assert chart.alt == "Regions: 3 images: a, b, c. 1 of them have an orange line around a region"
 
 
-def test_losses_are_averaged_over_ten_steps() -> None:
+def test_losses_are_averaged_over_ten_steps():
     table = pd.DataFrame({"loss": np.r_[np.zeros(10), np.ones(10)], "loss_box_reg": 0.5})
     chart = tc.plots.losses(table, title="T")
     assert chart.alt.endswith("sum from 0 at 0 to 1 at 19; box reg from 0.5 at 0 to 0.5 at 19.")
     assert chart.axes[0].lines[0].get_ydata()[14] == pytest.approx(0.5)
 
 
-def test_threshold_marks_its_place_on_the_curve() -> None:
+def test_threshold_marks_its_place_on_the_curve():
     scores, labels = np.array([0.0, 1.0, 2.0, 3.0, 4.0, 5.0]), np.array([0, 0, 1, 0, 1, 1])
     chart = tc.plots.threshold(scores, labels, 3.0, classes=("well", "ill"), title="Test")
     left, right = chart.axes

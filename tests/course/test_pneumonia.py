@@ -1,12 +1,7 @@
 """`experiments/pneumonia.py`, on drawn chests under published file names: divided by patient, faults found."""
 
-from __future__ import annotations
-
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pneumonia
@@ -34,7 +29,7 @@ OTHERS = ("always pneumonia", "thumbnails", "letter planted", OWN, OWN_THRESHOLD
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory):
     """Forty patients of two images each in `train`, some images in `test`, under the published kind of name."""
     root = tmp_path_factory.mktemp("chest_xray")
     images = tl.load_data("phantom", size=SIDE, patients=50, prevalence=0.5, val_patients=1, test_patients=1).train
@@ -50,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def tool(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+def tool(monkeypatch, tmp_path):
     """The module, for small images and few methods, and with files of its own."""
     own = {
         OWN: pneumonia.Unlabelled("frozen, varied", statistics=True),
@@ -74,9 +69,7 @@ def tool(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
 
 
 @pytest.mark.slow
-def test_one_command_measures_every_method_and_nothing_twice(
-    tool: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_one_command_measures_every_method_and_nothing_twice(tool, folder, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["pneumonia.py", str(folder)])
     assert tool.main() == 0
     cells = tool.grid().read()
@@ -98,7 +91,7 @@ def test_one_command_measures_every_method_and_nothing_twice(
     assert tool.main() == 0
 
 
-def test_fewer_ill_are_two_of_five(tool: Any) -> None:
+def test_fewer_ill_are_two_of_five(tool):
     rows, labels = np.arange(100, 200), np.array([1] * 70 + [0] * 30)
     chosen = tool.fewer_ill(rows, labels, seed=0)
     assert labels[chosen - 100].mean() == 0.4
@@ -106,7 +99,7 @@ def test_fewer_ill_are_two_of_five(tool: Any) -> None:
     assert set(rows[labels == 0]) <= set(chosen)
 
 
-def test_own_statistics_undo_a_shift_of_all_features(tool: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_own_statistics_undo_a_shift_of_all_features(tool, folder, monkeypatch):
     pool = tool.load(folder)
     _, _, held = tool.divided(pool, 0)
     judge, features = tool.trained(pool, OWN, "patient", 0), type(pool).features
@@ -116,9 +109,7 @@ def test_own_statistics_undo_a_shift_of_all_features(tool: Any, folder: Path, mo
 
 
 @pytest.mark.slow
-def test_only_the_last_blocks_train_and_every_place_is_scored_without_the_training_images(
-    tool: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_the_last_blocks_train_and_every_place_is_scored_without_the_training_images(tool, folder, monkeypatch):
     pool = tool.load(folder)
     train, val, held = splits = tool.divided(pool, 0)
     model = radiograph_tuning._tuned(pool, train, val, 0)
@@ -135,7 +126,7 @@ def test_only_the_last_blocks_train_and_every_place_is_scored_without_the_traini
 
 
 @pytest.mark.parametrize("ill", [300, 700])
-def test_an_own_threshold_lies_between_the_two_hills_of_scores_that_have_moved(tool: Any, ill: int) -> None:
+def test_an_own_threshold_lies_between_the_two_hills_of_scores_that_have_moved(tool, ill):
     labels = np.repeat([0, 1], [1000 - ill, ill])
     odds = np.where(labels, 4, -4) + np.random.default_rng(0).normal(size=1000)
     own = tool.valley(odds + 8)
@@ -146,7 +137,7 @@ def test_an_own_threshold_lies_between_the_two_hills_of_scores_that_have_moved(t
     assert fixed["AUC"] == moved["AUC"]
 
 
-def test_without_a_test_set_it_is_left_out(tool: Any, folder: Path, tmp_path: Path) -> None:
+def test_without_a_test_set_it_is_left_out(tool, folder, tmp_path):
     (tmp_path / "train").symlink_to(folder / "train")
     pool, whole = tool.load(tmp_path), tool.load(folder)
     assert pool.trains == len(pool.labels) == whole.trains < len(whole.labels)
@@ -155,7 +146,7 @@ def test_without_a_test_set_it_is_left_out(tool: Any, folder: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_no_patient_is_divided_unless_by_image(tool: Any, folder: Path, seed: int) -> None:
+def test_no_patient_is_divided_unless_by_image(tool, folder, seed):
     pool = tool.load(folder)
     splits = tool.divided(pool, seed)
     patients = [set(pool.patients[rows]) for rows in splits]
@@ -165,9 +156,7 @@ def test_no_patient_is_divided_unless_by_image(tool: Any, folder: Path, seed: in
     assert leaky[0] & leaky[2]
 
 
-def test_features_are_kept_and_follow_from_the_files(
-    tool: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_features_are_kept_and_follow_from_the_files(tool, folder, tmp_path, monkeypatch):
     pool, state = tool.load(folder), torch.random.get_rng_state()
     first = pool.features("elsewhere", "varied 0")
     assert torch.equal(state, torch.random.get_rng_state())
@@ -179,14 +168,14 @@ def test_features_are_kept_and_follow_from_the_files(
 
 
 @pytest.mark.parametrize("name", ["plain", "mirrored", "equalised", "varied", "elsewhere", "lettered"])
-def test_every_change_gives_a_grey_image_of_the_size(tool: Any, name: str) -> None:
+def test_every_change_gives_a_grey_image_of_the_size(tool, name):
     ramp = Image.fromarray(np.tile(np.arange(100, dtype=np.uint8), (80, 1)))
     image = getattr(sys.modules["radiographs"], name)(ramp, SIDE)
     assert (image.size, image.mode) == ((SIDE, SIDE), "L")
     assert np.asarray(image).std() > 1, "an image is left"
 
 
-def test_four_depths_hold_the_mean_and_the_largest_value_of_every_channel(tool: Any) -> None:
+def test_four_depths_hold_the_mean_and_the_largest_value_of_every_channel(tool):
     model = tl.load_model("efficientnet_lite0")
     split = tl.load_data("phantom", size=SIDE, patients=6).train.select([0, 1, 2])
     split = split.with_transform(model.card.preprocessing.evaluation())
@@ -196,7 +185,7 @@ def test_four_depths_hold_the_mean_and_the_largest_value_of_every_channel(tool: 
     assert torch.allclose(maps[-1].mean((2, 3)), tl.compute_features(model, split), atol=1e-4), "the head's features"
 
 
-def test_the_threshold_is_where_sensitivity_and_specificity_are_alike(tool: Any) -> None:
+def test_the_threshold_is_where_sensitivity_and_specificity_are_alike(tool):
     scores, labels = np.array([0.1, 0.2, 0.3, 0.6, 0.4, 0.7, 0.8, 0.9]), np.repeat([0, 1], 4)
     at = tool.even_threshold(scores, labels)
     assert (scores[labels == 1] >= at).mean() == (scores[labels == 0] < at).mean() == 0.75

@@ -1,9 +1,5 @@
 """The report records every evaluation of the test set; the card says what it is not; figures show their tables."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,16 +15,16 @@ LOG_ODDS = np.random.default_rng(0).normal(3 * LABELS - 1.5, 2.0)
 TEXTS = {"intended use": "To teach.", "data": "Drawn chests, 20 of them.", "limits": "Drawings only."}
 
 
-def evaluate(report: ClinicalReport, **options: Any) -> Any:
+def evaluate(report, **options):
     return report.evaluate(LOG_ODDS, LABELS, PATIENTS, **{"threshold": 0.4, "repeats": 50, **options})
 
 
 @pytest.fixture
-def report() -> ClinicalReport:
+def report():
     return ClinicalReport("toy network")
 
 
-def test_the_first_evaluation_is_free_and_the_second_needs_a_reason(report: ClinicalReport) -> None:
+def test_the_first_evaluation_is_free_and_the_second_needs_a_reason(report):
     with pytest.raises(tl.DataError):
         report.evaluate(LOG_ODDS, np.ones(60), PATIENTS, threshold=0.5)
     assert str(report) == "toy network: the test set was not evaluated.", "an evaluation that failed does not count"
@@ -44,7 +40,7 @@ def test_the_first_evaluation_is_free_and_the_second_needs_a_reason(report: Clin
     assert [evaluation.threshold for evaluation in report.evaluations] == [0.4, 0.5]
 
 
-def test_an_evaluation_holds_the_scores_of_the_calibrated_probabilities(report: ClinicalReport) -> None:
+def test_an_evaluation_holds_the_scores_of_the_calibrated_probabilities(report):
     found = evaluate(report, temperature=2.0, subgroups=["x", "y", "z"] * 20)
     probabilities = tc.to_probabilities(LOG_ODDS, 2.0)
     scores = tc.clinical_scores(probabilities, LABELS, 0.4)
@@ -56,7 +52,7 @@ def test_an_evaluation_holds_the_scores_of_the_calibrated_probabilities(report: 
     assert found.subgroups["images"].to_dict() == {"x": 20, "y": 20, "z": 20}
 
 
-def test_the_card_is_filled_from_the_report(report: ClinicalReport) -> None:
+def test_the_card_is_filled_from_the_report(report):
     with pytest.raises(tl.ReportError, match="no evaluation of the test set yet"):
         report.card(TEXTS)
     evaluate(report, temperature=1.5, subgroups=["x"] * 60)
@@ -79,13 +75,13 @@ def test_the_card_is_filled_from_the_report(report: ClinicalReport) -> None:
         ({"licence": "MIT"}, "no section 'licence'; a card has the sections intended use, data, limits"),
     ],
 )
-def test_a_card_with_gaps_is_refused(report: ClinicalReport, change: dict[str, str], expected: str) -> None:
+def test_a_card_with_gaps_is_refused(report, change, expected):
     evaluate(report)
     with pytest.raises(tl.ReportError, match=expected):
         report.card({**TEXTS, **change})
 
 
-def test_calibration_chart_draws_its_table() -> None:
+def test_calibration_chart_draws_its_table():
     table = pd.DataFrame({"images": [10, 30], "predicted": [0.2, 0.9], "observed": [0.3, 0.7]})
     chart = tc.plots.calibration({"before": table, "after": table}, title="Validation set")
     above, below = chart.axes
@@ -94,7 +90,7 @@ def test_calibration_chart_draws_its_table() -> None:
     assert "before: 2 points, on average 18% off" in chart.alt  # (10 * 0.1 + 30 * 0.2) / 40, rounded
 
 
-def test_worst_errors_are_the_farthest_from_the_threshold() -> None:
+def test_worst_errors_are_the_farthest_from_the_threshold():
     split = toy_split(6, "val")  # labels 0, 1, 0, 1, 0, 1
     chart = tc.plots.worst_errors(split, [0.1, 0.15, 0.95, 0.9, 0.5, 0.21], 0.2, title="Errors")
     shown = [axis.get_title() for axis in chart.axes if axis.get_title()]

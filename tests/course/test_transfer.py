@@ -1,10 +1,6 @@
 """The table of transfer: equal budgets, the same numbers from the same seed, nothing measured twice."""
 
-from __future__ import annotations
-
 import importlib
-from pathlib import Path
-from typing import Any
 
 import claims
 import pytest
@@ -16,7 +12,7 @@ import tlhelpers as tl
 
 
 @pytest.fixture
-def transfer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+def transfer(monkeypatch, tmp_path):
     """The module, with a small budget and a results file of its own."""
     for name, value in (("TARGET", tmp_path / "transfer.json"), ("BUDGET", 24), ("BATCH", 8)):
         monkeypatch.setattr(tool, name, value)
@@ -24,16 +20,14 @@ def transfer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
 
 @pytest.fixture
-def splits(transfer: Any) -> tuple[Any, Any]:
+def splits(transfer):
     """Three classes of noise: 7, 4 and 5 training images, 6 test images."""
     pixels = torch.randint(0, 255, (22, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     labels = torch.tensor([0] * 7 + [1] * 4 + [2] * 5 + [0, 1, 2] * 2)
     return transfer.Pixels(pixels[:16], labels[:16]), transfer.Pixels(pixels[16:], labels[16:])
 
 
-def test_the_same_seed_gives_the_same_cell_and_the_file_keeps_it(
-    transfer: Any, splits: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_same_seed_gives_the_same_cell_and_the_file_keeps_it(transfer, splits, monkeypatch):
     monkeypatch.setattr(transfer, "_load", lambda name, real: splits)
     methods = {name: transfer.METHODS[name] for name in ("frozen", "everything")}
     for name, value in (("DATA", {"safari": (2, None)}), ("SEEDS", range(2)), ("METHODS", methods)):
@@ -65,12 +59,10 @@ def test_the_same_seed_gives_the_same_cell_and_the_file_keeps_it(
         ("scratch", {"conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "fc"}),
     ],
 )
-def test_every_method_sees_as_many_images_and_trains_what_it_says(
-    transfer: Any, splits: Any, monkeypatch: pytest.MonkeyPatch, method: str, moving: set[str]
-) -> None:
+def test_every_method_sees_as_many_images_and_trains_what_it_says(transfer, splits, monkeypatch, method, moving):
     fit, seen = tl.fit, {}
 
-    def watched(model: Any, data: Any, **options: Any) -> Any:
+    def watched(model, data, **options):
         before = tl.snapshot(model)
         seen["images"] = sum(len(labels) for _, labels in data["train"])
         run = fit(model, data, **options)
@@ -82,7 +74,7 @@ def test_every_method_sees_as_many_images_and_trains_what_it_says(
     assert seen == {"images": 24, "moved": moving}
 
 
-def test_fewer_images_are_some_of_the_more(transfer: Any, splits: Any) -> None:
+def test_fewer_images_are_some_of_the_more(transfer, splits):
     labels = splits[0].labels
     few, more, every = (set(transfer._drawn(labels, count, 3).tolist()) for count in (2, 4, None))
     assert few < more < every == set(range(16))
@@ -91,7 +83,7 @@ def test_fewer_images_are_some_of_the_more(transfer: Any, splits: Any) -> None:
     assert few != set(transfer._drawn(labels, 2, 4).tolist())
 
 
-def test_steps_are_as_many_as_asked_for_and_passes_differ(transfer: Any, splits: Any) -> None:
+def test_steps_are_as_many_as_asked_for_and_passes_differ(transfer, splits):
     from tlhelpers.pixel_batches import EpochOrder, PixelBatches
 
     train = splits[0]
@@ -103,7 +95,7 @@ def test_steps_are_as_many_as_asked_for_and_passes_differ(transfer: Any, splits:
     assert orders[0] != orders[1]
 
 
-def test_transfer_beats_scratch_clearly_where_images_are_few() -> None:
+def test_transfer_beats_scratch_clearly_where_images_are_few():
     runs = tc.load_results("transfer").where(data="safari", per_class=40)
     scores = runs.groupby(["network", "method"])["balanced_accuracy"].agg(["mean", "size"]).unstack()
     assert (scores["size"] == 5).all(axis=None), "five seeds of everything"
@@ -111,7 +103,7 @@ def test_transfer_beats_scratch_clearly_where_images_are_few() -> None:
     assert (best >= scores["mean"]["scratch"] + 0.15).all()
 
 
-def test_experiments_find_all_that_was_measured() -> None:
+def test_experiments_find_all_that_was_measured():
     """A grid ignores what was measured with other settings, so a renamed setting would measure all of it again."""
     for name in ("transfer", "pneumonia", "language", "detection"):
         grid = importlib.import_module(name).grid()

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import install as tool
 import pytest
 import yaml
 from packaging.markers import default_environment
@@ -48,12 +49,13 @@ def pins(**environment):
 @pytest.fixture
 def project(tmp_path):
     """A project of which nothing is installed, in a folder with a space in its name."""
-    (tmp_path / "my project/.venv").mkdir(parents=True)
-    (tmp_path / "my project/labs").mkdir()
-    (tmp_path / "my project/labs/lab1.ipynb").touch()
+    project = tmp_path / "my project"
+    for name in (".venv", "labs"):
+        (project / name).mkdir(parents=True)
+    (project / "labs/lab1.ipynb").touch()
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
-        shutil.copy(ROOT / name, tmp_path / "my project")
-    return tmp_path / "my project"
+        shutil.copy(ROOT / name, project)
+    return project
 
 
 def dry_run(folder, *targets):
@@ -108,17 +110,10 @@ def test_ci_runs_all_tests_without_screen_or_keyboard(code, tmp_path):
     assert re.fullmatch(r"make test-all took \d+ min \d+ s", last)
 
 
-def script():
-    spec = importlib.util.spec_from_file_location("tool_install", ROOT / "tools" / "install.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
 def install(tmp_path):
     """The same for a project in `tmp_path`; `calls` holds the commands that it ran, `fails` says which fail."""
-    module = script()
+    module = importlib.reload(tool)
     module.calls, module.fails = [], lambda command: False
 
     def run(command):
@@ -135,15 +130,14 @@ def install(tmp_path):
 def test_uv_installs_and_compiles_and_the_reader_is_told_how_to_go_on(install, capsys):
     assert install.main() == 0
     assert install.STAMP.exists()
-    assert [call[1:4] for call in install.calls][1:] == [["-m", "pip", "install"], ["-m", "uv", "pip"]]
-    assert install.calls[0] == [sys.executable, "-m", "venv", str(install.ENV)]
-    assert {"--compile-bytecode", str(install.PYTHON)} < set(install.calls[-1])
-    assert install.calls[-1][-4:] == ["-c", "constraints.txt", "-e", ".[dev]"]
+    first, *others = install.calls
+    assert first == [sys.executable, "-m", "venv", str(install.ENV)]
+    assert [call[1:4] for call in others] == [["-m", "pip", "install"], ["-m", "uv", "pip"]]
+    assert {"--compile-bytecode", str(install.PYTHON)} < set(others[-1])
+    assert others[-1][-4:] == ["-c", "constraints.txt", "-e", ".[dev]"]
     assert capsys.readouterr().out.splitlines()[-1].strip() == install.activation(os.name)
-    assert [install.activation(name) for name in ("posix", "nt")] == [
-        "source .venv/bin/activate",
-        r".venv\Scripts\activate",
-    ]
+    assert install.activation("posix") == "source .venv/bin/activate"
+    assert install.activation("nt") == r".venv\Scripts\activate"
 
 
 @pytest.mark.parametrize("culprit", ["uv", ".[dev]"])  # uv cannot be fetched; uv cannot install
@@ -180,8 +174,9 @@ def test_an_environment_is_kept_or_made_anew(version, kept, install, capsys):
 
 
 def test_the_version_of_an_environment(tmp_path):
-    assert script().version_of(tmp_path / "no-python") == ""
-    assert script().version_of(sys.executable) == (HERE if importlib.util.find_spec("pip") else "")
+    version_of = importlib.reload(tool).version_of
+    assert version_of(tmp_path / "no-python") == ""
+    assert version_of(sys.executable) == (HERE if importlib.util.find_spec("pip") else "")
 
 
 @pytest.mark.parametrize("version", [(2, 7, 18), (3, 14, 0), (3, 12, 1)])
@@ -195,8 +190,8 @@ def test_a_python_that_will_not_do_is_named(version, install, capsys):
 
 
 def test_everyone_names_the_same_pythons_and_extras():
-    assert (diagnosis.OLDEST, diagnosis.NEWEST) == (script().OLDEST, script().NEWEST)
-    minors = range(script().OLDEST[1], script().NEWEST[1] + 1)
+    assert (diagnosis.OLDEST, diagnosis.NEWEST) == (tool.OLDEST, tool.NEWEST)
+    minors = range(tool.OLDEST[1], tool.NEWEST[1] + 1)
     assert PROJECT["requires-python"] == f">=3.{minors.start},<3.{minors.stop}"
     assert {f"Programming Language :: Python :: 3.{minor}" for minor in minors} < {*PROJECT["classifiers"]}
     assert [f"python {PROJECT['requires-python']}", "pip", {"pip": ["-c constraints.txt", "-e .[dev]"]}] == CONDA

@@ -1,93 +1,88 @@
 """Every notebook is what its source says, executed, clean; and the check itself finds what it is for."""
 
-from __future__ import annotations
-
 import json
 import re
-import sys
 from pathlib import Path
-from typing import Any
 
 import nbformat
+import notebooks
+import numpy as np
 import pytest
+import results_page
+
+from tlhelpers import plots
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tools"))
-
-import notebooks  # noqa: E402 (found beside the tools)
-import results_page  # noqa: E402
-
 SOURCES = notebooks.sources()
 EVERY_PAIR = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 
 
-def test_there_are_notebooks() -> None:
-    names = {source.stem for source in SOURCES}
-    assert set(results_page.ABOUT) == names
+def test_every_notebook_has_a_source_and_its_line_in_the_table():
+    assert {source.stem for source in SOURCES} == set(results_page.ABOUT)
+    assert notebooks.orphans() == []
+
+
+def prose_of(source):
+    return [cell.source for cell in notebooks.build(source).cells if cell.cell_type == "markdown"]
 
 
 @EVERY_PAIR
-def test_pair_is_in_step_and_clean(source: Path) -> None:
+def test_pair_is_in_step_and_clean(source):
     assert notebooks.pair_faults(source) == []
 
 
 @EVERY_PAIR
-def test_measured_time_is_within_what_is_promised(source: Path) -> None:
+def test_measured_time_is_within_what_is_promised(source):
     times = json.loads(notebooks.TIMES.read_text(encoding="utf8"))
     limit = 60 if source.stem == "00_start_here" else 90
     assert 1 < times[notebooks.name_of(source)]["seconds"] <= limit
 
 
 @pytest.mark.parametrize("page", results_page.PAGES, ids=lambda page: page.name)
-def test_generated_tables_are_those_of_the_results_files(page: Path) -> None:
+def test_generated_tables_are_those_of_the_results_files(page):
     text = page.read_text(encoding="utf8")
     assert results_page.filled(page, text) == text, "python tools/results_page.py writes them anew"
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "LICENSES.md", "docs/results.md"])
-def test_documents_name_only_files_that_exist(name: str) -> None:
+def test_documents_name_only_files_that_exist(name):
     text = (ROOT / name).read_text(encoding="utf8").replace("\\", "/")
     paths = re.findall(r"(?<![\w/.])(?:chapter12|docs|experiments|labs|solutions|tests|tl\w+|tools)/[\w./-]*\w/?", text)
     assert [path for path in paths if not re.search("NAME|labN", path) and not (ROOT / path).exists()] == []
 
 
-def test_numbers_in_the_text_of_the_results_stand_in_its_tables() -> None:
+def test_numbers_in_the_text_of_the_results_stand_in_its_tables():
     lines = (ROOT / "docs" / "results.md").read_text(encoding="utf8").splitlines()
     tables = "\n".join(line for line in lines if line.startswith("|"))
     prose = "\n".join(line for line in lines if not line.startswith("|"))
     assert [number for number in re.findall(r"(\d+\.\d) %", prose) if number not in tables] == []
 
 
-def test_no_notebook_without_a_source() -> None:
-    assert notebooks.orphans() == []
+@EVERY_PAIR
+def test_opens_with_what_is_learned_and_ends_with_a_summary(source):
+    first, *_, last = prose_of(source)
+    assert first.startswith("# ")
+    assert "**Time:**" in first
+    assert "## Summary" in last
+    assert "**What to try next" in last
 
 
 @EVERY_PAIR
-def test_opens_with_what_is_learned_and_ends_with_a_summary(source: Path) -> None:
-    prose = [cell.source for cell in notebooks.build(source).cells if cell.cell_type == "markdown"]
-    assert prose[0].startswith("# ")
-    assert "**Time:**" in prose[0]
-    assert "## Summary" in prose[-1]
-    assert "**What to try next" in prose[-1]
+def test_links_lead_somewhere(source):
+    for target in re.findall(
+        r"\]\(([^)#]+)\)", "\n".join(prose_of(source))
+    ):  # only notebooks are copied for the learner
+        linked = (source.parent.parent / target).resolve()
+        assert target.startswith("https://") or notebooks.source_of(linked) in SOURCES, target
 
 
 @EVERY_PAIR
-def test_links_lead_somewhere(source: Path) -> None:
-    for cell in notebooks.build(source).cells:
-        if cell.cell_type == "markdown":
-            for target in re.findall(r"\]\(([^)#]+)\)", cell.source):  # only notebooks are copied for the learner
-                linked = (source.parent.parent / target).resolve()
-                assert target.startswith("https://") or notebooks.source_of(linked) in SOURCES, target
-
-
-@EVERY_PAIR
-def test_no_output_is_compared_that_cannot_be_the_same_everywhere(source: Path) -> None:
+def test_no_output_is_compared_that_cannot_be_the_same_everywhere(source):
     """Accuracies and seconds differ between machines, so a cell that shows one must be marked as not compared."""
     for number, cell in enumerate(nbformat.read(notebooks.notebook_of(source), as_version=4).cells, start=1):
         if cell.cell_type == "code" and "nbval-ignore-output" not in cell.metadata.get("tags", []):
-            shown = "".join(output.get("text", "") for output in cell.outputs)
-            shown += "".join(output.get("data", {}).get("text/plain", "") for output in cell.outputs)
-            assert not re.search(r"\d s\b", shown), f"cell {number} shows a time"
+            shown = [output.get("text", "") + output.get("data", {}).get("text/plain", "") for output in cell.outputs]
+            assert not re.search(r"\d s\b", "".join(shown)), f"cell {number} shows a time"
 
 
 # A number with such a unit was measured, unless the cell says where it was taken from.
@@ -98,32 +93,29 @@ MEASURED = re.compile(
 GIVEN = re.compile(r"<!-- given: \S.*? -->", re.DOTALL)
 
 
-def typed_numbers(text: str) -> list[str]:
+def typed_numbers(text):
     """Numbers in prose that look measured and name no source; an exercise's minutes are an estimate, and called so."""
     text = re.sub(r"^\*\*Difficulty\*\* ●*○* · \*\*\d+ minutes\*\*", "", text, flags=re.MULTILINE)
     return [] if GIVEN.search(text) else MEASURED.findall(re.sub(r"```.*?```|`[^`]*`", "", text, flags=re.DOTALL))
 
 
 @EVERY_PAIR
-def test_no_measured_number_is_typed_into_prose(source: Path) -> None:
-    for cell in notebooks.build(source).cells:
-        if cell.cell_type == "markdown":
-            assert typed_numbers(cell.source) == [], cell.source
+def test_no_measured_number_is_typed_into_prose(source):
+    assert [text for text in prose_of(source) if typed_numbers(text)] == []
 
 
 @pytest.mark.parametrize(
     "text", ["reaches 92.8 %", "3 times faster", "gains 5 points", "in 12 s.", "takes 11.4 MB", "1,280 seconds", "2×"]
 )
-def test_a_typed_number_is_found(text: str) -> None:
+def test_a_typed_number_is_found(text):
     assert len(typed_numbers(text)) == 1
     assert typed_numbers(f"{text} <!-- given: torchvision's page of weights -->") == []
     assert len(typed_numbers(f"{text} <!-- given:  -->")) == 1
 
 
-def test_other_numbers_may_stand_in_prose() -> None:
-    assert (
-        typed_numbers("section 12.5, 8 classes, 224 pixels, `0.5 s`, ResNet18, 5 seeds, a (3, 224, 224) tensor") == []
-    )
+def test_other_numbers_may_stand_in_prose():
+    text = "section 12.5, 8 classes, 224 pixels, `0.5 s`, ResNet18, 5 seeds, a (3, 224, 224) tensor"
+    assert typed_numbers(text) == []
 
 
 # --- the check finds what is planted ----------------------------------------------------------------------------
@@ -132,31 +124,35 @@ SOURCE = "# %% [markdown]\n# # Title\n\n# %%\nprint('hello')\n"
 
 
 @pytest.fixture
-def pair(tmp_path: Path) -> Path:
+def pair(tmp_path):
     """A small sound pair."""
     source = tmp_path / "source" / "pair.py"
     source.parent.mkdir()
     source.write_text(SOURCE, encoding="utf8")
     book = notebooks.build(source)
-    book.cells[1].execution_count = 1
-    book.cells[1].outputs = [nbformat.v4.new_output("stream", name="stdout", text="hello\n")]
+    book.cells[1].update(execution_count=1, outputs=[stream("stdout", "hello\n")])
     nbformat.write(book, notebooks.notebook_of(source))
     assert notebooks.pair_faults(source) == []
     return source
 
 
-def alter(source: Path, change: Any) -> list[str]:
+def alter(source, change):
     book = nbformat.read(notebooks.notebook_of(source), as_version=4)
     change(book)
     nbformat.write(book, notebooks.notebook_of(source))
     return notebooks.pair_faults(source)
 
 
-def stream(name: str, text: str) -> Any:
+def output(added):
+    """The change that adds an output to the second cell."""
+    return lambda book: book.cells[1].outputs.append(added)
+
+
+def stream(name, text):
     return nbformat.v4.new_output("stream", name=name, text=text)
 
 
-def image(alt: str | None) -> Any:
+def image(alt):
     metadata = {} if alt is None else {"image/png": {"alt": alt}}
     return nbformat.v4.new_output("display_data", {"image/png": "iVBORw0KGgo="}, metadata=metadata)
 
@@ -170,57 +166,48 @@ def image(alt: str | None) -> Any:
         (lambda b: b.metadata.kernelspec.update(name="other"), "its kernel is"),
         (lambda b: b.cells[1].update(execution_count=None), "cell 2 was never executed"),
         (lambda b: b.cells[1].update(execution_count=7), "cell 2 was executed out of order"),
-        (
-            lambda b: b.cells[1].outputs.append(nbformat.v4.new_output("error", ename="ValueError", evalue="")),
-            "holds an error: ValueError",
-        ),
-        (lambda b: b.cells[1].outputs.append(stream("stderr", "Warning!")), "text from stderr: 'Warning!'"),
-        (lambda b: b.cells[1].outputs.append(stream("stdout", "/home/ada/x")), "a path of one machine: '/home/ada/x'"),
-        (lambda b: b.cells[1].outputs.append(stream("stdout", r"C:\Users\ada")), "a path of one machine"),
-        (lambda b: b.cells[1].outputs.append(image(None)), "image without alternative text (image/png)"),
-        (lambda b: b.cells[1].outputs.append(stream("stdout", "Not so here: it fell.")), "Not so here: it fell."),
-        (lambda b: b.cells[1].outputs.append(stream("stdout", "x" * 600_000)), "has 601 kB, 600 at most"),
+        (output(nbformat.v4.new_output("error", ename="ValueError", evalue="")), "holds an error: ValueError"),
+        (output(stream("stderr", "Warning!")), "text from stderr: 'Warning!'"),
+        (output(stream("stdout", "/home/ada/x")), "a path of one machine: '/home/ada/x'"),
+        (output(stream("stdout", r"C:\Users\ada")), "a path of one machine"),
+        (output(image(None)), "image without alternative text (image/png)"),
+        (output(stream("stdout", "Not so here: it fell.")), "Not so here: it fell."),
+        (output(stream("stdout", "x" * 600_000)), "has 601 kB, 600 at most"),
     ],
 )
-def test_a_planted_fault_is_found(pair: Path, change: Any, expected: str) -> None:
+def test_a_planted_fault_is_found(pair, change, expected):
     faults = alter(pair, change)
     assert any(expected in fault for fault in faults), faults
 
 
-def test_an_image_with_alternative_text_is_fine(pair: Path) -> None:
-    assert alter(pair, lambda b: b.cells[1].outputs.append(image("A chart."))) == []
+def test_an_image_with_alternative_text_is_fine(pair):
+    assert alter(pair, output(image("A chart."))) == []
 
 
-def test_prose_alone_is_taken_over_without_executing(pair: Path) -> None:
+def test_prose_alone_is_taken_over_without_executing(pair):
     pair.write_text(SOURCE.replace("Title", "Other title"), encoding="utf8")
     assert notebooks.take_over_prose(pair)
     assert notebooks.pair_faults(pair) == []
-    book = nbformat.read(notebooks.notebook_of(pair), as_version=4)
-    assert book.cells[0].source == "# Other title"
-    assert book.cells[1].outputs[0].text == "hello\n"
+    prose, code = nbformat.read(notebooks.notebook_of(pair), as_version=4).cells
+    assert (prose.source, code.outputs[0].text) == ("# Other title", "hello\n")
     pair.write_text(SOURCE.replace("hello", "bye"), encoding="utf8")
     assert not notebooks.take_over_prose(pair)
     assert notebooks.pair_faults(pair) != []
 
 
-def test_a_missing_or_broken_notebook_is_named(pair: Path) -> None:
+def test_a_missing_or_broken_notebook_is_named(pair):
     notebooks.notebook_of(pair).write_text("{", encoding="utf8")
     assert "not a readable notebook" in notebooks.pair_faults(pair)[0]
     notebooks.notebook_of(pair).unlink()
     assert "missing" in notebooks.pair_faults(pair)[0]
 
 
-def test_ids_do_not_count_and_are_the_same_each_time(pair: Path) -> None:
+def test_ids_do_not_count_and_are_the_same_each_time(pair):
     assert [c["id"] for c in notebooks.build(pair).cells] == [c["id"] for c in notebooks.build(pair).cells]
     assert alter(pair, lambda b: b.cells[1].update(id="another")) == []
 
 
-def test_charts_carry_alternative_text_into_the_notebook() -> None:
-    import numpy as np
-
-    from tlhelpers import plots
-
-    chart = plots.image_grid([np.zeros((4, 4, 3))], ["black"], title="One")
-    data, metadata = chart._repr_mimebundle_()
+def test_charts_carry_alternative_text_into_the_notebook():
+    data, metadata = plots.image_grid([np.zeros((4, 4, 3))], ["black"], title="One")._repr_mimebundle_()
     assert data["image/png"].startswith(b"\x89PNG")
     assert metadata["image/png"]["alt"] == "One: 1 images: black"

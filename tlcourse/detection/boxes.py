@@ -1,7 +1,5 @@
 """Images with boxes: what a detector learns from."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,14 +28,9 @@ class BoxedSplit(Dataset[tuple[Any, Target]]):
     `tv_tensors.BoundingBoxes`, float32 (objects, 4): left, top, right, bottom in pixels, right and bottom exclusive;
     and `labels`, int64 (objects), from 1, since 0 is the background. Transforms v2 move boxes and image together.
 
-    Args:
-        load: returns image number `i` as RGB and its boxes (objects, 4); must be picklable.
-        labels: of the objects of each image.
-        classes: names by label; `classes[0]` is "background".
-        name: "train", "val" or "test".
-
-    Raises:
-        DataError: if the first class is not the background; on reading an image, see `check_boxes`.
+    `load` returns image number `i` as RGB and its boxes (objects, 4), and must be picklable; `labels` are those of each
+    image's objects, and `classes` names them, the background first. Raises DataError if the first class is not the
+    background; on reading an image, see `check_boxes`.
     """
 
     def __init__(self, load: Load, labels: Sequence[Sequence[int]], classes: Sequence[str], *, name: str) -> None:
@@ -63,7 +56,7 @@ class BoxedSplit(Dataset[tuple[Any, Target]]):
         }
         return (image, target) if self.transform is None else self.transform(image, target)
 
-    def with_transform(self, transform: Transform | None) -> BoxedSplit:
+    def with_transform(self, transform: Transform | None) -> "BoxedSplit":
         """The same images with a transform of `(image, target)`; `self` does not change."""
         view = copy.copy(self)
         view.transform = transform
@@ -86,17 +79,10 @@ class BoxedData:
 
 
 def check_boxes(boxes: Any, labels: Sequence[int], size: tuple[int, int], classes: int, where: str) -> None:
-    """Check the boxes and labels of an image.
+    """Check the boxes (left, top, right, bottom in pixels) and labels of an image; `where` names it in the error.
 
-    Args:
-        boxes: (objects, 4): left, top, right, bottom in pixels.
-        labels: one for each box.
-        size: width and height of the image in pixels.
-        classes: number of classes, including the background.
-        where: names the image in the error.
-
-    Raises:
-        DataError: if a box is empty or leaves the image, or a label is not one of an object.
+    `size` is width and height of the image in pixels; `classes` are counted with the background. Raises DataError if a
+    box is empty or leaves the image, or a label is not one of an object.
     """
     rows = np.asarray(boxes, dtype=float).reshape(-1, 4)
     if len(rows) != len(labels):

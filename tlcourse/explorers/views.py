@@ -1,10 +1,8 @@
 """What the explorers show: functions from a setting to a figure, without widgets."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +20,7 @@ from tlhelpers.gradcam import grad_cam
 from tlhelpers.loop import device_of
 from tlhelpers.lr_finder import TOO_FAR, LRFinderResult
 from tlhelpers.models.cards import get_card
-from tlhelpers.models.modes import evaluation_mode
+from tlhelpers.models.freezing import evaluation_mode
 from tlhelpers.plots import BLUE, GREY, Chart, lr_curve
 
 TRAINS = {  # values of the column `trains`, and their names in figures
@@ -36,15 +34,9 @@ TRAINS = {  # values of the column `trains`, and their names in figures
 def depth_view(runs: pd.DataFrame, *, trains: str, per_class: int, lr: float) -> Chart:
     """The learning curves of one setting, and below them the test accuracy of every setting, this one framed.
 
-    Args:
-        runs: a row for each run: columns trains, per_class, lr, seed, test (an accuracy), and train_acc and val
-            (lists of accuracies by epoch), as in `load_results("depth").runs`.
-        trains: what was not frozen: "head", "layer4", "layer3" or "everything".
-        per_class: training images of each class.
-        lr: learning rate of the backbone; the head has its own, the same in all runs.
-
-    Raises:
-        DataError: if there is no such run.
+    `runs` has a row for each run, as `load_results("depth").runs`, with the columns trains ("head", "layer4", "layer3"
+    or "everything": what was not frozen), per_class, lr (of the backbone; the head's is the same in all runs), seed,
+    test (an accuracy), and train_acc and val (lists of accuracies by epoch). Raises DataError if there is no such run.
     """
     here = (runs["trains"] == trains) & (runs["per_class"] == per_class) & np.isclose(runs["lr"], lr)
     if not here.any():
@@ -88,14 +80,9 @@ def depth_view(runs: pd.DataFrame, *, trains: str, per_class: int, lr: float) ->
 
 
 def rate_view(trial: LRFinderResult, *, rate: float) -> Chart:
-    """The curve of the learning rate finder with a rate marked, and what to expect there.
+    """The curve of a trial of `find_lr` with a learning rate marked, and what to expect there.
 
-    Args:
-        trial: as from `find_lr`.
-        rate: the learning rate.
-
-    Raises:
-        DataError: if the rate is not above 0.
+    Raises DataError if the rate is not above 0.
     """
     chart = lr_curve(trial.curve, trial.suggestion, trial.highest)
     (axis,) = chart.axes
@@ -132,15 +119,9 @@ def threshold_view(
 ) -> Chart:
     """The scores of two classes with a threshold, its point on the ROC curve, and what it means for people.
 
-    Args:
-        probabilities: of class 1 for each image, (images,).
-        labels: (images,), 0 or 1.
-        classes: names of class 0 and class 1.
-        threshold: a probability; from it on an image is called class 1.
-        prevalence: fraction of people with class 1.
-
-    Raises:
-        DataError: if a class has no image, or threshold or prevalence is not between 0 and 1.
+    `probabilities`, (images,), are those of class 1; from `threshold` on an image is called class 1. `prevalence` is
+    the fraction of people with class 1. Raises DataError if a class has no image, or threshold or prevalence is not
+    between 0 and 1.
     """
     for name, value in (("threshold", threshold), ("prevalence", prevalence)):
         if not 0 < value < 1:
@@ -163,46 +144,37 @@ def threshold_view(
 def map_layers(model: nn.Module) -> dict[str, tuple[int, ...]]:
     """{path: (channels, height, width)} of the layers that give maps, in the order of the forward pass.
 
-    Args:
-        model: a network with a card. Layers whose maps are single values are left out.
+    The network needs a card. Layers whose maps are single values are left out.
     """
     side = get_card(model).preprocessing.size
     return {path: tuple(maps.shape) for path, maps in layer_maps(model, torch.zeros(1, 3, side, side)).items()}
 
 
 def feature_maps_view(model: nn.Module, image: Image.Image, *, layer: str) -> Chart:
-    """An image as a network sees it, and the maps of those channels of a layer that vary most over it.
+    """An RGB image as a network with a card sees it, and the maps of those channels of a layer that vary most over it.
 
-    Args:
-        model: a network with a card, in any mode; evaluation mode is used.
-        image: RGB.
-        layer: its path, one of `map_layers`.
-
-    Raises:
-        ModelError: if the layer is unknown, or gives no maps.
+    Raises ModelError if the layer is not one of `map_layers`.
     """
     pixels, shown = _prepare(model, image)
     maps = layer_maps(model, pixels)
-    if layer not in maps:
-        known = ", ".join(list(maps)[:6])
-        raise ModelError(f"'{layer}' is no layer of this {type(model).__name__} that gives maps; those are {known}, …")
+    check_layer(layer, maps)
     title = f"{layer}: the {min(26, len(maps[layer]))} of its {len(maps[layer])} channels that vary most"
     return figures.activation_maps(shown, {layer: maps[layer]}, channels=26, columns=9, title=title)
+
+
+def check_layer(layer: str, known: Iterable[str]) -> None:
+    """Raise ModelError if a layer is not one of those with maps."""
+    if layer not in (names := list(known)):
+        raise ModelError(f"'{layer}' is no layer with maps; the first are {', '.join(names[:6])}")
 
 
 def grad_cam_view(
     model: nn.Module, image: Image.Image, *, target: int | None = None, layer: str | None = None
 ) -> Chart:
-    """An image as a network sees it, and the evidence in it for a class, by Grad-CAM.
+    """An RGB image as a network with a card sees it, and the evidence in it for a class, by Grad-CAM.
 
-    Args:
-        model: a classifier with a card.
-        image: RGB.
-        target: number of the class; None takes the predicted one.
-        layer: path of a layer with maps; None takes the last one.
-
-    Raises:
-        ModelError: if class or layer do not exist.
+    `target` is the number of the class, None for the predicted one; `layer` has maps, None for the last one. Raises
+    ModelError if class or layer do not exist.
     """
     pixels, shown = _prepare(model, image)
     chances, names = class_chances(model, image), get_card(model).classes

@@ -1,7 +1,5 @@
 """The five explorers: controls, and below them the figure that a view returns for their values."""
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import functools
@@ -22,7 +20,7 @@ from torch import nn
 from tlcourse.explorers import views
 from tlcourse.looking_inside.activations import block_ends
 from tlhelpers.data.images import BadImageError, open_image
-from tlhelpers.errors import DataError, ModelError, TLError
+from tlhelpers.errors import DataError, TLError
 from tlhelpers.lr_finder import LRFinderResult
 from tlhelpers.models.cards import get_card
 from tlhelpers.plots import Chart
@@ -125,36 +123,26 @@ def as_html(chart: Chart) -> str:
 
 def depth(runs: pd.DataFrame) -> Explorer:
     """`depth_view` with buttons for every setting that was measured."""
-    parts = [(name, part) for part, name in views.TRAINS.items() if part in set(runs["trains"])]
+    trains = [(name, value) for value, name in views.TRAINS.items() if value in set(runs["trains"])]
     counts, rates = ([(f"{value:g}", value) for value in sorted(set(runs[name]))] for name in ("per_class", "lr"))
-    controls = {
-        "trains": _buttons("Trained:", "What is not frozen", parts),
-        "per_class": _buttons("Images a class:", "Training images", counts),
-        "lr": _buttons("The backbone's learning rate:", "Size of its steps", rates),
-    }
+    controls: dict[str, Any] = {}
+    for name, description, tooltip, options in (
+        ("trains", "Trained:", "What is not frozen", trains),
+        ("per_class", "Images a class:", "Training images", counts),
+        ("lr", "The backbone's learning rate:", "Size of its steps", rates),
+    ):
+        setting = {"options": options, "value": options[len(options) // 2][1], "style": {"button_width": "auto"}}
+        controls[name] = _control(ipywidgets.ToggleButtons, description, tooltip, "auto", **setting)
     return Explorer(functools.partial(views.depth_view, runs), controls)
-
-
-def _buttons(description: str, tooltip: str, options: Sequence[tuple[str, Any]]) -> Any:
-    _, value = options[len(options) // 2]
-    style = ipywidgets.ToggleButtonsStyle(button_width="auto")
-    return _control(ipywidgets.ToggleButtons, description, tooltip, "auto", options=options, value=value, style=style)
 
 
 def learning_rate(trial: LRFinderResult) -> Explorer:
     """`rate_view` with a slider, which begins at the suggestion of the trial."""
     low, high = np.log10([trial.curve["lr"].min(), trial.curve["lr"].max()]).tolist()
-    slider = _control(
-        ipywidgets.FloatLogSlider,
-        "Learning rate",
-        "The learning rate that is marked on the curve",
-        value=trial.suggestion,
-        min=low,
-        max=high + 0.5,  # a little further than was tried
-        step=0.05,
-        readout_format=".1e",
-        continuous_update=False,
-    )
+    # The slider goes a little further than was tried.
+    limits = {"min": low, "max": high + 0.5, "step": 0.05, "readout_format": ".1e", "continuous_update": False}
+    tooltip = "The learning rate that is marked on the curve"
+    slider = _control(ipywidgets.FloatLogSlider, "Learning rate", tooltip, value=trial.suggestion, **limits)
     return Explorer(functools.partial(views.rate_view, trial), {"rate": slider})
 
 
@@ -172,8 +160,7 @@ def threshold(probabilities: np.ndarray, labels: np.ndarray, *, classes: Sequenc
 def feature_maps(model: nn.Module, images: Mapping[str, Image.Image], *, layer: str | None = None) -> ImageExplorer:
     """`feature_maps_view` of one of `images` or an upload, and of any layer; `layer`, or the first one, comes first."""
     layers = views.map_layers(model)
-    if layer is not None and layer not in layers:
-        raise ModelError(f"'{layer}' is no layer with maps; the first are {', '.join(list(layers)[:6])}")
+    views.check_layer(layer or next(iter(layers)), layers)
     options = [(f"{path} ({c} maps of {h} × {w})", path) for path, (c, h, w) in layers.items()]
     tooltip = "The layer whose output is shown, in the order of the forward pass"
     choice = _control(ipywidgets.Dropdown, "Layer", tooltip, options=options, value=layer or options[0][1])

@@ -1,7 +1,5 @@
 """Tools for the checks: say what is wrong with an answer, compare it with the values of known mistakes."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 import re
@@ -131,12 +129,7 @@ def choice(right: str, **why: str) -> Callable[[Any], str]:
 
 
 def text(*points: tuple[str, str], least: int = 40) -> Callable[[Any], str]:
-    """A check that a text mentions every point; whether it is right, the learner judges by the rubric.
-
-    Args:
-        points: pairs of a regular expression, and the topic that is missing if the text does not match it.
-        least: the smallest number of words.
-    """
+    """A check that a text has `least` words and matches every point, a pair of a regular expression and its topic."""
 
     def check(answer: Any) -> str:
         expect(answer, str, "expected a text in quotation marks")

@@ -1,7 +1,5 @@
 """Lab 4's checks of what must be equal between two training methods: settings, budget, beginnings, rates, runs."""
 
-from __future__ import annotations
-
 import math
 import numbers
 from collections.abc import Mapping, Sequence
@@ -55,7 +53,7 @@ def settings(scratch: Any, *, transfer: Mapping[str, Any]) -> str:
 def _right_tries(own: Any, other: Sequence[float]) -> None:
     expect(own, list | tuple, "expected a list of learning rates to try")
     wrong_if(len(set(own)) < len(own), "the same rate twice is one try")
-    more, fewer = max(len(own), len(other)), min(len(own), len(other))
+    fewer, more = sorted((len(own), len(other)))
     wrong_if(more > fewer, f"one method tries {more} rates, the other {fewer}; the best of more tries is luckier")
     wrong_if(any(not 0 < as_number(rate, "a rate") < 1 for rate in own), "learning rates are positive and far below 1")
     small = "these suit fine-tuning, where there is something to keep; from scratch there is nothing to keep:"
@@ -95,45 +93,33 @@ def beginnings(function: Any, *, classes: int, size: int) -> str:
     shared = len({id(model) for model in networks.values()}) < len(networks)
     wrong_if(shared, "it returns one network several times; a second run would go on where the first one ended")
     original = load_model("resnet18", size=size)
+    backbone = {name: tensor for name, tensor in original.state_dict().items() if not name.startswith("fc.")}
     for (start, _), model in networks.items():
-        _same_network(start, model, original, classes)
-    _weights(networks, original)
+        shapes = {name: tensor.shape for name, tensor in model.state_dict().items() if not name.startswith("fc.")}
+        differs = shapes != {name: tensor.shape for name, tensor in backbone.items()}
+        wrong_if(differs, f"'{start}' is no ResNet18; another architecture is another comparison")
+        outputs = model.fc.out_features
+        wrong_if(outputs != classes, f"the head of '{start}' has {outputs} outputs, and there are {classes} classes")
+        frozen = (name for name, parameter in model.named_parameters() if not parameter.requires_grad)
+        wrong_any(frozen, f"'{{}}' of '{start}' is frozen; here both methods train everything")
+    first = {key: model.conv1.weight for key, model in networks.items()}
+    trained, scratch = (all(torch.equal(first[s, seed], original.conv1.weight) for seed in (0, 1)) for s in STARTS)
+    wrong_if(scratch and not trained, "they are swapped: 'scratch' is pre-trained, 'pre-trained' has random numbers")
+    wrong_if(scratch, "'scratch' begins from the pre-trained weights: `weights=` of `tl.load_model`")
+    wrong_if(not trained, "'pre-trained' begins from random numbers: `weights=` of `tl.load_model`")
+    own = networks["pre-trained", 0].state_dict()
+    odd = (name for name, tensor in backbone.items() if not torch.equal(tensor, own[name]))
+    wrong_any(odd, "'{}' of 'pre-trained' is not what was learned; was the network initialised again?")
+    same = torch.equal(first["scratch", 0], first["scratch", 1])
+    wrong_if(same, "from scratch every seed begins from the same random numbers: pass the seed on")
+    same = torch.equal(*(networks["pre-trained", seed].fc.weight for seed in (0, 1)))
+    wrong_if(same, "the new head of 'pre-trained' is the same for every seed: pass the seed on there too")
     expected = original.card.preprocessing
     for (start, _), model in networks.items():
         found = model.card.preprocessing
         other = f"'{start}' prepares images differently: {found}, and the weights ask for {expected}."
         wrong_if(found != expected, f"{other} Give both the same `size`")
     return "one architecture, the same preprocessing, two beginnings; and each seed has its own random numbers"
-
-
-def _backbone(model: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("fc.")}
-
-
-def _same_network(start: str, model: Any, original: nn.Module, classes: int) -> None:
-    own, right = ({name: tensor.shape for name, tensor in _backbone(one).items()} for one in (model, original))
-    wrong_if(own != right, f"'{start}' is no ResNet18; another architecture is another comparison")
-    outputs = model.fc.out_features
-    wrong_if(outputs != classes, f"the head of '{start}' has {outputs} outputs, and there are {classes} classes")
-    frozen = (name for name, parameter in model.named_parameters() if not parameter.requires_grad)
-    wrong_any(frozen, f"'{{}}' of '{start}' is frozen; here both methods train everything")
-
-
-def _weights(networks: Mapping[tuple[str, int], Any], original: Any) -> None:
-    def equal(a: Any, b: Any, layer: str) -> bool:
-        return torch.equal(a.get_submodule(layer).weight, b.get_submodule(layer).weight)
-
-    trained, scratch = (all(equal(networks[start, seed], original, "conv1") for seed in (0, 1)) for start in STARTS)
-    wrong_if(scratch and not trained, "they are swapped: 'scratch' is pre-trained, 'pre-trained' has random numbers")
-    wrong_if(scratch, "'scratch' begins from the pre-trained weights: `weights=` of `tl.load_model`")
-    wrong_if(not trained, "'pre-trained' begins from random numbers: `weights=` of `tl.load_model`")
-    own = networks["pre-trained", 0].state_dict()
-    odd = (name for name, tensor in _backbone(original).items() if not torch.equal(tensor, own[name]))
-    wrong_any(odd, "'{}' of 'pre-trained' is not what was learned; was the network initialised again?")
-    same = equal(networks["scratch", 0], networks["scratch", 1], "conv1")
-    wrong_if(same, "from scratch every seed begins from the same random numbers: pass the seed on")
-    same = equal(networks["pre-trained", 0], networks["pre-trained", 1], "fc")
-    wrong_if(same, "the new head of 'pre-trained' is the same for every seed: pass the seed on there too")
 
 
 def rates(answer: Any, *, tries: pd.DataFrame) -> str:

@@ -1,7 +1,5 @@
 """Lab 2's checks of functions on images and features. Each is tried out on small inputs and compared with mistakes."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -13,7 +11,7 @@ from torch.nn import functional
 from tlcourse.labs.answers import about, compare, expect, expect_len, is_close, match, reject, wrong_if
 from tlcourse.labs.lab import Wrong
 from tlhelpers.data.dataset import ImageSplit
-from tlhelpers.models.cards import ModelCard, set_card
+from tlhelpers.models.cards import ModelCard
 from tlhelpers.models.preprocessing import Preprocessing
 
 IMAGES = 300
@@ -27,14 +25,11 @@ class _MeanColours(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.unused = nn.Parameter(torch.zeros(1))
-        self.batch_sizes: list[int] = []
-        self.was_training = self.had_gradients = False
-        set_card(self, ModelCard("none", "none", "Mean colours.", "-", PREPROCESSING))
+        self.calls: list[tuple[int, bool, bool]] = []  # images, whether it was training, whether gradients were on
+        self.card: Any = ModelCard("none", "none", "Mean colours.", "-", PREPROCESSING)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        self.batch_sizes.append(len(images))
-        self.was_training |= self.training
-        self.had_gradients |= torch.is_grad_enabled()
+        self.calls.append((len(images), self.training, torch.is_grad_enabled()))
         return images[..., : images.shape[-1] // 2].mean((2, 3)) + 0 * self.unused
 
 
@@ -57,16 +52,17 @@ def extraction(function: Any) -> str:
         text = "the network's output still has gradients, so NumPy refuses it; call the network inside"
         wrong_if("requires grad" in str(error), f"{text} {off}")
         raise
-    wrong_if(not model.batch_sizes, "it never calls the network that it is given; does it use one from outside?")
-    wrong_if(model.had_gradients, f"it keeps what gradients would need, for every image; switch them off with {off}")
-    wrong_if(model.was_training, "the network stays in training mode; call `eval()` inside, then nobody can forget it")
+    wrong_if(not model.calls, "it never calls the network that it is given; does it use one from outside?")
+    batches, training, gradients = (max(values) for values in zip(*model.calls, strict=True))
+    wrong_if(gradients, f"it keeps what gradients would need, for every image; switch them off with {off}")
+    wrong_if(training, "the network stays in training mode; call `eval()` inside, then nobody can forget it")
     expect(found, np.ndarray, "expected a NumPy array")
     rows, shape = f"{IMAGES} images went in, and {len(found)} rows came out:", (IMAGES, 3)
     wrong_if(len(found) < IMAGES, f"{rows} is the last, smaller batch lost?")
     wrong_if(len(found) > IMAGES, f"{rows} is a row added twice?")
     wrong_if(found.shape != shape, f"{IMAGES} images with 3 features should give {shape}, found {found.shape}")
-    at_once = max(model.batch_sizes) == IMAGES
-    wrong_if(at_once, f"all {IMAGES} images went through at once; a large folder would not fit in memory, use batches")
+    at_once = f"all {IMAGES} images went through at once; a large folder would not fit in memory, use batches"
+    wrong_if(batches == IMAGES, at_once)
     _right_features(found, function(model, split), split)
     return "the split's order, in batches, and twice the same"
 
@@ -149,9 +145,8 @@ def epoch(function: Any) -> str:
 
 def _head() -> nn.Linear:
     head = nn.Linear(3, 2)
-    with torch.no_grad():
-        head.weight.copy_(torch.tensor([[0.5, -0.2, 0.1], [-0.3, 0.4, 0.2]]))
-        head.bias.copy_(torch.tensor([0.1, -0.1]))
+    weight = torch.tensor([[0.5, -0.2, 0.1], [-0.3, 0.4, 0.2]])
+    head.load_state_dict({"weight": weight, "bias": torch.tensor([0.1, -0.1])})
     return head
 
 
@@ -239,9 +234,9 @@ def nearest(function: Any) -> str:
 def _indices(found: Any) -> list[int]:
     expect(found, list | tuple | np.ndarray | torch.Tensor, "expected indices")
     values = np.asarray(found).reshape(-1)
-    whole = np.issubdtype(values.dtype, np.integer)
+    whole = values.dtype.kind in "iu"
     wrong_if(not whole, "it gives similarities or other fractions; indices are whole numbers: `argsort`")
-    return [int(value) for value in values]
+    return list(map(int, values))
 
 
 def flat_map(function: Any) -> str:

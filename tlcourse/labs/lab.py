@@ -4,8 +4,6 @@ Each lab has a module here, `tlcourse.labs.<name>`, with a function for each exe
 answers, returns a sentence if they are right, and raises `Wrong` if they are not. It never shows the solution.
 """
 
-from __future__ import annotations
-
 import dis
 import importlib
 import json
@@ -48,14 +46,7 @@ class Outcome:
 
 
 class Lab:
-    """The exercises of a lab and their outcomes.
-
-    Args:
-        name: the lab's module in `tlcourse.labs`, for example "lab2_vgg16_features".
-
-    Raises:
-        TLError: if there is no such lab.
-    """
+    """The exercises of a lab and their outcomes; `name` is its module, for example "lab2_vgg16_features"."""
 
     def __init__(self, name: str) -> None:
         try:
@@ -71,13 +62,7 @@ class Lab:
     def check(self, exercise: str, *answers: Any, **given: Any) -> None:
         """Print and record whether an exercise is solved.
 
-        Args:
-            exercise: its name.
-            answers: the learner's; while one of them is `...`, the exercise is not finished.
-            given: what the check needs besides.
-
-        Raises:
-            TLError: if the lab has no such exercise.
+        While one of the learner's `answers` is `...`, it is not finished. `given` is what the check needs besides.
         """
         if exercise not in self.exercises:
             raise TLError(f"{self.name} has no exercise '{exercise}'; its exercises: {', '.join(self.exercises)}")

@@ -1,7 +1,5 @@
 """The exercises of lab 1: what transfer brings, what freezing means, how much to unfreeze."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,14 +13,14 @@ from tlcourse.labs.lab import Exercise, Wrong
 def gain(answer: Any, *, scores: pd.DataFrame, per_class: int) -> str:
     """The mean gain of pre-trained over random features in points; `scores`: start, per_class, seed, accuracy."""
     means = 100 * scores.groupby(["start", "per_class"])["accuracy"].mean()
+    gains = means["pre-trained"] - means["random"]
     trained, random, most = means["pre-trained", per_class], means["random", per_class], max(scores["per_class"])
-    at_most = means["pre-trained", most] - means["random", most]
     mistakes = {
         "that is a fraction; the question asks for percentage points, so multiply by 100": (trained - random) / 100,
         "the sign is wrong: pre-trained minus random, not the other way round": random - trained,
         "that is the accuracy with pre-trained features; subtract the one with random features": trained,
         "that is the accuracy with random features; subtract it from the other": random,
-        f"that is the gain with {most} images per class; take the rows with {per_class}": at_most,
+        f"that is the gain with {most} images per class; take the rows with {per_class}": gains[most],
         "that is a relative gain in per cent; the question asks for the difference": 100 * (trained / random - 1),
     }
     return f"{compare(answer, trained - random, 'the gain', mistakes, tolerance=0.06):.1f} points"

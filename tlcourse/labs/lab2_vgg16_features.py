@@ -1,7 +1,5 @@
 """The exercises of lab 2; its checks of functions that the learner writes are in `feature_functions`."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pandas as pd
@@ -11,6 +9,7 @@ from torch import nn
 from tlcourse.labs import feature_functions as functions
 from tlcourse.labs.answers import about, choice, compare, expect, expect_keys, expect_runs, wrong_any, wrong_if
 from tlcourse.labs.lab import Exercise, Wrong
+from tlcourse.looking_inside.activations import activations
 from tlhelpers.models.families import get_head
 
 ASKED = ("block1", "block3", "block5")
@@ -22,8 +21,19 @@ def extractor(model: Any, *, like: Any, classes: int) -> str:
     wrong_if(model is like, "that is `network` itself, changed; it is still needed as it was, so load VGG16 once more")
     size = like.card.preprocessing.size
     images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
-    truth, found = _into_head(like, images), _output(model, images)
-    _right_shape(found, truth.shape[1], old=get_head(like).out_features, classes=classes)
+    into_head: list[torch.Tensor] = []
+    with get_head(like).register_forward_pre_hook(lambda _, inputs: into_head.append(inputs[0].float().cpu())):
+        _output(like, images)
+    truth, found = into_head[0], _output(model, images)
+    expect(found, torch.Tensor, "its output should be a tensor")
+    shape, width = tuple(found.shape), truth.shape[1]
+    wrong_if(len(shape) == 4, f"it gives maps {shape[1:]}: pooling and flattening were cut off too, cut the head only")
+    wrong_if(shape[:-1] != (2,), f"two images should give a tensor (2, {width}), and they give {shape}")
+    if shape[1] != width:
+        text, old = f"it gives {shape[1]} numbers,", get_head(like).out_features
+        wrong_if(shape[1] == old, f"{text} one for each class of its old task: the head is still on")
+        wrong_if(shape[1] == classes, f"{text} one for each of your classes: that is a new head with random weights")
+        raise Wrong(f"{text} and {width} go into the head: was too much or too little cut off?")
     random_layers = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
     training = any(module.training for module in model.modules() if isinstance(module, random_layers))
     wrong_if(training, "it is in training mode: Dropout sets random numbers to 0, so one image has many features")
@@ -33,29 +43,9 @@ def extractor(model: Any, *, like: Any, classes: int) -> str:
     changed, other = not torch.equal(weights, expected), not torch.allclose(found, truth, rtol=1e-3, atol=1e-4)
     wrong_if(changed, "the weights are not the pre-trained ones: are they random, or has something trained them?")
     wrong_if(other, "the weights are right, but the output is not the head's input: what was put in its place?")
-    bare = not hasattr(model, "card")
-    wrong_if(bare, "it has lost its `card`, which says how to prepare images; replace the head in the loaded network")
-    return f"an image becomes {found.shape[1]} numbers, always the same ones"
-
-
-def _right_shape(found: Any, width: int, *, old: int, classes: int) -> None:
-    expect(found, torch.Tensor, "its output should be a tensor")
-    shape = tuple(found.shape)
-    wrong_if(len(shape) == 4, f"it gives maps {shape[1:]}: pooling and flattening were cut off too, cut the head only")
-    wrong_if(shape[:-1] != (2,), f"two images should give a tensor (2, {width}), and they give {shape}")
-    text = f"it gives {shape[1]} numbers,"
-    if shape[1] != width:
-        wrong_if(shape[1] == old, f"{text} one for each class of its old task: the head is still on")
-        wrong_if(shape[1] == classes, f"{text} one for each of your classes: that is a new head with random weights")
-        raise Wrong(f"{text} and {width} go into the head: was too much or too little cut off?")
-
-
-def _into_head(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    given: list[torch.Tensor] = []
-    hook = get_head(model).register_forward_pre_hook(lambda _, inputs: given.append(inputs[0].detach().float().cpu()))
-    with hook:
-        _output(model, images)
-    return given[0]
+    bare = "it has lost its `card`, which says how to prepare images; replace the head in the loaded network"
+    wrong_if(not hasattr(model, "card"), bare)
+    return f"an image becomes {width} numbers, always the same ones"
 
 
 def _output(model: nn.Module, images: torch.Tensor) -> Any:
@@ -67,14 +57,14 @@ def _output(model: nn.Module, images: torch.Tensor) -> Any:
 def shapes(answer: Any, *, model: nn.Module, size: int) -> str:
     """A dictionary from three blocks to the shape (channels, height, width) of their output."""
     expect_keys(answer, ASKED, "expected a dictionary such as {'block1': (3, 8, 8)}")
-    truth = _block_shapes(model, size)
+    maps = activations(model, torch.zeros(1, 3, size, size))
     for name in ASKED:
         with about(name):
             found = answer[name]
             three = isinstance(found, tuple | list) and all(isinstance(n, int) for n in found)
             wrong_if(not three, f"expected three whole numbers (channels, height, width), found {found!r}")
-            if tuple(found) != truth[name]:
-                raise Wrong(_shape_mistake(tuple(found), truth[name], size))
+            right = tuple(maps[name].shape[1:])
+            wrong_if(tuple(found) != right, _shape_mistake(tuple(found), right, size))
     return "each block halves height and width at its end, and all but the last bring more channels"
 
 
@@ -93,17 +83,6 @@ def _shape_mistake(found: tuple[int, ...], right: tuple[int, ...], size: int) ->
     if found[0] == channels:
         return f"the channels are right; height and width are not: how often has {size} been halved by then?"
     return f"{found} is not it; in the list of layers, convolutions keep height and width, poolings halve them"
-
-
-def _block_shapes(model: nn.Module, size: int) -> dict[str, tuple[int, ...]]:
-    shapes: dict[str, tuple[int, ...]] = {}
-    value = torch.zeros(1, 3, size, size, device=next(model.parameters()).device)
-    with torch.no_grad():
-        for layer in model.get_submodule("features").children():
-            value = layer(value)
-            if isinstance(layer, nn.MaxPool2d):
-                shapes[f"block{len(shapes) + 1}"] = tuple(value.shape[1:])
-    return shapes
 
 
 def chosen(answer: Any, final: Any, *, table: pd.DataFrame) -> str:

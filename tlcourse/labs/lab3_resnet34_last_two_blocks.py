@@ -1,7 +1,5 @@
 """The exercises of lab 3: residual blocks, training two of them, two learning rates, a schedule, a fair comparison."""
 
-from __future__ import annotations
-
 import math
 from collections import OrderedDict
 from typing import Any
@@ -13,8 +11,7 @@ from torchvision.models.resnet import BasicBlock
 
 from tlcourse.labs.answers import as_number, choice, compare, expect, expect_names, expect_runs, wrong_any, wrong_if
 from tlcourse.labs.lab import Exercise, Wrong
-from tlhelpers.models.freezing import changed, freeze_modules, snapshot
-from tlhelpers.models.modes import preserve_modes
+from tlhelpers.models.freezing import changed, freeze_modules, preserve_modes, snapshot
 
 LAST_TWO = ("layer4.1", "layer4.2")
 
@@ -53,22 +50,15 @@ def two_blocks(model: Any, *, classes: int) -> str:
         wrong_if(two_stages, "that unfreezes layer3 and layer4, two stages; here a block is a residual block")
     for odd in sorted(trains ^ expected):
         raise Wrong(f"'{odd}' {'trains and should not' if odd in trains else 'should train and does not'}")
-    moved = _moved_by_a_pass(model)
+    before, device = snapshot(model), next(model.parameters()).device
+    with preserve_modes(model), torch.no_grad():
+        model.train()(torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0)).to(device))
+    moved = changed(model, before)
+    model.load_state_dict(before)
     below = sorted(name for name in moved if not name.startswith(LAST_TWO))
     wrong_any(below, "after `model.train()` and a forward pass '{}' has changed: BatchNorm is not frozen")
     wrong_if(not moved, "BatchNorm is frozen in the two blocks too; what trains should be in training mode")
     return f"{len(expected)} tensors train; below them nothing changes, BatchNorm included"
-
-
-def _moved_by_a_pass(model: nn.Module) -> list[str]:
-    """The names of the tensors that a forward pass in training mode changes; the network stays as it was."""
-    before, device = snapshot(model), next(model.parameters()).device
-    with preserve_modes(model), torch.no_grad():
-        model.train()
-        model(torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0)).to(device))
-    moved = changed(model, before)
-    model.load_state_dict(before)
-    return moved
 
 
 def what_moves(function: Any) -> str:
@@ -116,20 +106,17 @@ def cosine(function: Any) -> str:
     def value(epoch: int, epochs: int) -> float:
         return as_number(function(epoch, epochs), f"the factor at epoch {epoch} of {epochs}")
 
-    def near(found: float, expected: float) -> bool:
-        return math.isclose(found, expected, abs_tol=1e-9)
-
-    start, middle, end = value(0, 10), value(5, 10), value(10, 10)
-    wrong_if(near(start, 0) and near(end, 1), "it rises from 0 to 1; the learning rate should fall")
-    wrong_if(near(end, -1), "it falls to -1: a cosine runs from 1 to -1, so shift and halve it")
-    wrong_if(not near(start, 1), f"at epoch 0 the factor should be 1, found {start:g}")
+    start, middle, end = (round(value(epoch, 10), 9) for epoch in (0, 5, 10))
+    wrong_if((start, end) == (0, 1), "it rises from 0 to 1; the learning rate should fall")
+    wrong_if(end == -1, "it falls to -1: a cosine runs from 1 to -1, so shift and halve it")
+    wrong_if(start != 1, f"at epoch 0 the factor should be 1, found {start:g}")
     last = f"after the last epoch the factor should be 0, found {end:g}"
-    wrong_if(not near(end, 0), f"{last}: is the argument pi * epoch / epochs?")
-    wrong_if(not near(middle, 0.5), f"half-way the factor should be one half, found {middle:g}")
-    wrong_if(near(value(2, 10), 0.8), "that is a straight line; a cosine stays high at first and levels off at the end")
-    for epoch, epochs in ((1, 4), (3, 7), (2, 10)):
-        right = (1 + math.cos(math.pi * epoch / epochs)) / 2
-        compare(value(epoch, epochs), right, f"the factor, {right:.3f} at epoch {epoch} of {epochs},", {})
+    wrong_if(end != 0, f"{last}: is the argument pi * epoch / epochs?")
+    wrong_if(middle != 0.5, f"half-way the factor should be one half, found {middle:g}")
+    line = "that is a straight line; a cosine stays high at first and levels off at the end"
+    for epoch, epochs in ((2, 10), (1, 4), (3, 7)):
+        right, what = (1 + math.cos(math.pi * epoch / epochs)) / 2, f"at epoch {epoch} of {epochs},"
+        compare(value(epoch, epochs), right, f"the factor, {right:.3f} {what}", {line: 1 - epoch / epochs})
     return "from 1 down to 0 along half a cosine"
 
 

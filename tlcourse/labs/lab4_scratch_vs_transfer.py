@@ -1,7 +1,5 @@
 """The exercises of lab 4: a fair comparison of training from scratch with transfer, and its statistics."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -36,33 +34,27 @@ def paired(mean: Any, low: Any, high: Any, verdict: Any, *, runs: pd.DataFrame) 
     below, above = as_number(low, "the lower end"), as_number(high, "the upper end")
     wrong_if(below > above, "the lower end is above the upper end")
     wrong_if(abs((below + above) / 2 - right) > 0.02, "the interval is not centred at the mean: mean ± one margin")
-    compare((above - below) / 2, margin, "the margin (half the interval)", _wrong_margins(wide), tolerance=0.006)
-    wrong_if(verdict not in VERDICTS, f"the verdict should be one of {', '.join(VERDICTS)}, found {verdict!r}")
-    shown = "not shown" if abs(right) <= margin else "ahead" if right > 0 else "behind"
-    ends = f"from {below:.1f} to {above:.1f}"
-    wrong_if(verdict != shown, f"'{verdict}' does not follow: does the interval {ends} contain zero?")
-    return f"{right:+.1f} points, from {right - margin:.1f} to {right + margin:.1f}: {shown}"
-
-
-def _wrong_margins(wide: pd.DataFrame) -> dict[str, float]:
-    """The margins that known mistakes lead to."""
-    difference = wide["pre-trained"] - wide["scratch"]
-    count, deviation = len(difference), difference.std()
-    error, quantile = deviation / count**0.5, stats.t.ppf(0.975, count - 1)
+    count, deviation, error = len(difference), difference.std(), difference.sem()
     apart = [stats.ttest_ind(wide["pre-trained"], wide["scratch"], equal_var=equal) for equal in (False, True)]
     welch, student = ((end.high - end.low) / 2 for end in (test.confidence_interval(0.95) for test in apart))
     pair = "subtract seed by seed first, then look at the differences"
-    return {
-        "the interval is that of a single run; for the mean divide by the root of the seeds": quantile * deviation,
+    mistakes = {
+        "the interval is that of a single run; for the mean divide by the root of the seeds": margin * count**0.5,
         "that is the standard deviation of the differences; the interval is for their mean": deviation,
         "that is the standard error; Student's t stretches it, for so few seeds by more than twice": error,
         "1.96 belongs to very many seeds; for so few take Student's t": 1.96 * error,
         "0.95 leaves 5 % on one side; of both sides together take 0.975": stats.t.ppf(0.95, count - 1) * error,
         "the degrees of freedom are one fewer than the seeds": stats.t.ppf(0.975, count) * error,
-        "the deviation of a sample divides by n - 1 (`ddof=1`)": quantile * difference.std(ddof=0) / count**0.5,
+        "the deviation of a sample divides by n - 1 (`ddof=1`)": margin * (1 - 1 / count) ** 0.5,
         f"that takes the two methods as unrelated; {pair}": welch,
         f"that takes the two methods as unrelated samples of equal variance; {pair}": student,
     }
+    compare((above - below) / 2, margin, "the margin (half the interval)", mistakes, tolerance=0.006)
+    wrong_if(verdict not in VERDICTS, f"the verdict should be one of {', '.join(VERDICTS)}, found {verdict!r}")
+    shown = "not shown" if abs(right) <= margin else "ahead" if right > 0 else "behind"
+    ends = f"from {below:.1f} to {above:.1f}"
+    wrong_if(verdict != shown, f"'{verdict}' does not follow: does the interval {ends} contain zero?")
+    return f"{right:+.1f} points, from {right - margin:.1f} to {right + margin:.1f}: {shown}"
 
 
 def gain_table(runs: pd.DataFrame, data: str, method: str = "everything") -> pd.DataFrame:
@@ -144,13 +136,12 @@ def optimism(answer: Any, *, runs: pd.DataFrame) -> str:
     for start in STARTS:
         rows = runs[runs["start"] == start]
         val, train = (100 * np.array(rows[column].tolist()) for column in ("val", "train_acc"))
-        best, last, curve = val.max(1), val[:, -1], val.mean(0)
+        best, last, mean = val.max(1), val[:, -1], val.mean(0)
         right, on_test = (best - last).mean(), (best - 100 * rows["test"].to_numpy()).mean()
         mistakes = {
             "that is a fraction; the question asks for points": right / 100,
             "the sign is wrong; the best is never below the last": -right,
-            "that is the maximum of the mean curve; first take each run's maximum, then the mean": max(curve)
-            - curve[-1],
+            "that is the maximum of the mean curve; first take each run's maximum, then the mean": max(mean) - mean[-1],
             "that is the best of all seeds; take each seed's own": val.max() - last.mean(),
             "that subtracts the test accuracy; those are other images, easier or harder": on_test,
             "that subtracts the first epoch; take the last": (best - val[:, 0]).mean(),

@@ -1,8 +1,6 @@
 """The exercises of lab 5: the data, the scores and the network; `xray_reporting` has those after training."""
 
-from __future__ import annotations
-
-import math
+import itertools
 from typing import Any
 
 import numpy as np
@@ -39,11 +37,11 @@ def audit(function: Any) -> str:
     table, images = toy_dataset()
     found = function(table.copy(), list(images))
     expect_keys(found, ("patients in two splits", "copies", "odd sizes", "share of pneumonia"))
-    patients, odd = (sorted(set(map(str, found[finding]))) for finding in ("patients in two splits", "odd sizes"))
     mistakes = {
         "several images are no fault; look for patients whose images are in several splits": ["a", "b", "c", "d"],
         "one who is in train and val is missed; every pair of splits counts": ["d"],
     }
+    patients = sorted(set(map(str, found["patients in two splits"])))
     _right_names("patients", patients, ["c", "d"], mistakes, "in a test two patients are in two splits each")
     copies = sorted(map(str, found["copies"]))
     wrong_if("8.png" in copies, "copies: it names a file that differs from another in one pixel; compare all bytes")
@@ -55,8 +53,8 @@ def audit(function: Any) -> str:
     }
     _right_names("copies", copies, ["11.png", "5.png"], mistakes, "in a test two files repeat an earlier one")
     mistakes = {"compare width and height, both; it names 7.png only": ["7.png"]}
-    usual = "name the files that differ from the usual size; in a test of 12 images"
-    _right_names("odd sizes", odd, ["10.png", "7.png"], mistakes, usual)
+    odd, usual = sorted(set(map(str, found["odd sizes"]))), "name the files that differ from the usual size; in a test"
+    _right_names("odd sizes", odd, ["10.png", "7.png"], mistakes, f"{usual} of 12 images")
     _right_shares(dict(found["share of pneumonia"]))
     return "it finds patients in two splits, copies under other names, odd sizes, and the classes' shares"
 
@@ -114,10 +112,10 @@ def divide(function: Any) -> str:
     together, count = np.concatenate(rows), len(patients)
     wrong_if(len(set(together.tolist())) < len(together), "an image is in two splits, or twice in one")
     wrong_if(len(together) < count, f"{count - len(together)} of {count} images are in no split")
-    own = dict(zip(("train", "val", "test"), (set(patients[split]) for split in rows), strict=True))
-    for a, b in (("train", "val"), ("train", "test"), ("val", "test")):
-        wrong_any(sorted(own[a] & own[b]), f"patient {{}} is in {a} and {b}: images were divided, not patients")
-    for name, split, expected in zip(own, rows, (0.6, 0.2, 0.2), strict=True):
+    for (a, one), (b, other) in itertools.combinations(zip(SHARES, rows, strict=True), 2):
+        both = sorted(set(patients[one]) & set(patients[other]))
+        wrong_any(both, f"patient {{}} is in {a} and {b}: images were divided, not patients")
+    for name, split, expected in zip(SHARES, rows, (0.6, 0.2, 0.2), strict=True):
         share = len(split) / count
         wrong_if(abs(share - expected) > 0.12, f"'{name}' has {share:.0%} of the images, expected about {expected:.0%}")
         wrong_if(len(set(labels[split])) < 2, f"'{name}' has images of one class only; divide each class")
@@ -199,10 +197,8 @@ def weights(function: Any) -> str:
         "that is the root of the right ratio: the classes come nearer to each other, and do not balance": 2,
         "that is the square of the right ratio: was it divided twice?": 16,
     }
-    for message, mistake in mistakes.items():
-        wrong_if(math.isclose(ratio, mistake, rel_tol=1e-3), message)
-    times = f"with 20 normal and 80 ill images the first weight is {ratio:.3g} times the second"
-    wrong_if(not math.isclose(ratio, 4, rel_tol=1e-3), f"{times}; what should it be?")
+    times = f"with 20 normal and 80 ill images the first weight is {ratio:.3g} times the second; what should it be?"
+    match(ratio, 4, mistakes, times, 1e-3)
     return "the rare class weighs more, so that both count the same"
 
 

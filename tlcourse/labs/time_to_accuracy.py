@@ -1,7 +1,5 @@
 """Lab 4's checks of reading a learning curve: accuracy at a time, time to an accuracy, and a mark never reached."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Any
@@ -63,21 +61,17 @@ def first_epoch(function: Any) -> str:
     }
     other = f"for the curve 0.20, 0.35, 0.30, 0.50, 0.45 and the mark 0.32 it gives {found[0]:g}"
     wrong_if(found != (2, 4, 1), mistakes.get(found, other))
-    _says_never(_result(function, list(CURVE), 0.9))
+    never = _result(function, list(CURVE), 0.9)
+    failed = f"for a mark that is never reached it fails with {type(never).__name__}; it should return None"
+    wrong_if(isinstance(never, Exception), failed)
+    if not is_never(never):
+        number, says = as_number(never, "what it returns for never"), "never reached, and it says"
+        wrong_if(number == len(CURVE), f"{says} the last epoch; that would be reached just in time")
+        wrong_if(number == len(CURVE) + 1, f"{says} one after the last epoch; nobody knows that it would be so soon")
+        wrong_if(number == 1, f"{says} epoch 1: `argmax` of only False is 0. Ask `any` first")
+        raise Wrong(f"{says} {number:g}; a number goes into means unseen, None does not")
     wrong_if(function(list(CURVE), 0.35) != 2, "a curve that is exactly at the mark has reached it: `>=`, not `>`")
     return "the first epoch at or above the mark; never is never"
-
-
-def _says_never(value: Any) -> None:
-    if is_never(value):
-        return
-    failed = f"for a mark that is never reached it fails with {type(value).__name__}; it should return None"
-    wrong_if(isinstance(value, Exception), failed)
-    number, text = as_number(value, "what it returns for never"), "never reached, and it says"
-    wrong_if(number == len(CURVE), f"{text} the last epoch; that would be reached just in time")
-    wrong_if(number == len(CURVE) + 1, f"{text} one after the last epoch; nobody knows that it would be so soon")
-    wrong_if(number == 1, f"{text} epoch 1: `argmax` of only False is 0. Ask `any` first")
-    raise Wrong(f"{text} {number:g}; a number goes into means unseen, None does not")
 
 
 def median_epoch(function: Any) -> str:

@@ -1,25 +1,12 @@
 """Lab 5's checks of what follows training: calibration, threshold, interval, heat maps, test set, model card."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from tlcourse.labs.answers import (
-    about,
-    as_number,
-    compare,
-    expect,
-    expect_keys,
-    expect_len,
-    match,
-    text,
-    wrong_any,
-    wrong_if,
-)
+from tlcourse.labs.answers import about, as_number, compare, expect, expect_keys, expect_len, match, text, wrong_if
 from tlcourse.labs.lab import Wrong
 from tlcourse.medical.calibration import calibration_error, fit_temperature, to_probabilities
 from tlcourse.medical.clinical import clinical_scores, threshold_for
@@ -50,20 +37,18 @@ def threshold(function: Any, value: Any, *, val: Scored, test: Scored, sensitivi
 
 
 def _right_threshold(at: float, scores: np.ndarray, labels: np.ndarray, needed: float) -> None:
-    found = clinical_scores(scores, labels, at)
-    best = clinical_scores(scores, labels, threshold_for(scores, labels, sensitivity=needed))
-    if found["sensitivity"] >= needed and found["specificity"] == best["specificity"]:
+    found, right = clinical_scores(scores, labels, at), threshold_for(scores, labels, sensitivity=needed)
+    if found["sensitivity"] >= needed and found["specificity"] == (scores[labels == 0] < right).mean():
         return
     wrong_if(at in (0.5, needed), f"it returns {at:g} whatever the scores are; a threshold is a score")
     balanced = max(np.unique(scores), key=lambda s: clinical_scores(scores, labels, s)["balanced accuracy"])
     wrong_if(math.isclose(at, balanced), "that has the best balanced accuracy; the question asks for the sensitivity")
     wrong_if(found["specificity"] == 0, "with it everybody is called ill: of all that find enough, take the highest")
-    well = scores[labels == 0]
-    specific = abs((well < at).mean() - needed) <= 1.5 / len(well)
+    specific = abs(found["specificity"] - needed) <= 1.5 / (labels == 0).sum()
     wrong_if(specific, f"at that threshold the specificity is {needed:g}: it was chosen among those who are not ill")
     of_all = [np.quantile(scores, 1 - needed, method=method) for method in ("linear", "lower", "higher")]
-    quantile = any(math.isclose(at, value) for value in of_all)
-    wrong_if(quantile, "that is a quantile of all scores; sensitivity is a share of the ill, so only theirs matter")
+    quantile = "that is a quantile of all scores; sensitivity is a share of the ill, so only theirs matter"
+    wrong_if(np.isclose(at, of_all, rtol=1e-9, atol=0).any(), quantile)
     text = f"it finds {found['sensitivity']:.1%}"
     wrong_if(found["sensitivity"] < needed, f"{text} where {needed:.1%} are needed: round towards finding more")
     raise Wrong(f"{text}, more than needed: a higher threshold does, and has fewer false alarms")
@@ -90,7 +75,17 @@ def interval(function: Any) -> str:
 
     low, high = ends(0)
     _drawn_well(counts, patients)
-    _right_quantiles(low, high, np.array(values))
+    wrong_if(low > high, "low and high are swapped")
+    mean, spread, of_mean = np.mean(values), np.std(values), 1.96 * np.std(values) / math.sqrt(len(values))
+    divided = "the spread was divided by the root of the number of draws; more draws do not bring more patients"
+    mistakes = {
+        "these are the smallest and the largest value; leave out 2.5 % on each side": (min(values), max(values)),
+        "that holds the middle 90 %: of 95 % each side loses half of the rest": np.quantile(values, [0.05, 0.95]),
+        divided: (mean - of_mean, mean + of_mean),
+        "that is one standard deviation on each side, about 68 %": (mean - spread, mean + spread),
+    }
+    otherwise = "the ends are not the 2.5 % and 97.5 % quantiles of the measure over the draws"
+    match((low, high), np.quantile(values, [0.025, 0.975]), mistakes, otherwise, 0.06 * spread)
     wrong_if(ends(0) != (low, high), "the same seed gives another interval the second time; seed a generator with it")
     wrong_if(ends(1) == (low, high), "another seed gives the same interval; is the seed used?")
     return "whole patients are drawn, with replacement, and the interval holds the middle 95 %"
@@ -106,21 +101,6 @@ def _drawn_well(counts: list[np.ndarray], patients: np.ndarray) -> None:
     wrong_if(torn, "images are drawn, not patients: a draw holds some images of a patient and others not")
     wrong_if(drawn.max() == 1, "a patient who is drawn twice should count twice; `np.isin` forgets how often")
     wrong_if((drawn.sum(axis=1) != len(patients)).mean() > 0.05, "a draw should hold as many patients as there are")
-
-
-def _right_quantiles(low: float, high: float, values: np.ndarray) -> None:
-    wrong_if(low > high, "low and high are swapped")
-    mean, spread = values.mean(), values.std()
-    of_mean = 1.96 * spread / math.sqrt(len(values))
-    divided = "the spread was divided by the root of the number of draws; more draws do not bring more patients"
-    mistakes = {
-        "these are the smallest and the largest value; leave out 2.5 % on each side": (values.min(), values.max()),
-        "that holds the middle 90 %: of 95 % each side loses half of the rest": np.quantile(values, [0.05, 0.95]),
-        divided: (mean - of_mean, mean + of_mean),
-        "that is one standard deviation on each side, about 68 %": (mean - spread, mean + spread),
-    }
-    otherwise = "the ends are not the 2.5 % and 97.5 % quantiles of the measure over the draws"
-    match((low, high), np.quantile(values, [0.025, 0.975]), mistakes, otherwise, 0.06 * spread)
 
 
 def temperature(function: Any, value: Any, *, val: Scored, test: Scored) -> str:
@@ -249,11 +229,11 @@ BOASTS = ("clinically proven", "fda", "replaces a", "safe to use", "state of the
 def card(sections: Any, *, report: ClinicalReport) -> str:
     """Texts for the model card's three sections; whether they are good, the reader judges."""
     expect_keys(sections, SECTIONS, "expected a dictionary of three texts")
-    wrong_any(sorted(set(sections) - set(SECTIONS)), "there is no section '{}'")
-    for name in SECTIONS:
+    for name, words in sections.items():
+        wrong_if(name not in SECTIONS, f"there is no section '{name}'")
         with about(f"'{name}'"):
-            text(*CARD[name], least=12)(sections[name])
-    boasts = (claim for claim in BOASTS if claim in " ".join(sections.values()).lower())
-    wrong_any(boasts, "'{}' is more than this report can show")
+            text(*CARD[name], least=12)(words)
+        for claim in BOASTS:
+            wrong_if(claim in words.lower(), f"'{claim}' is more than this report can show")
     count = len(report.evaluations)
     return f"the card says what it is for, whom it was made from, and what it cannot do; {count} test evaluation"

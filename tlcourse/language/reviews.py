@@ -1,17 +1,17 @@
 """Reviews, positive or negative: sentences made from templates for this course, and real ones about films."""
 
-from __future__ import annotations
-
+import json
 import os
 import re
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from tlhelpers.data.download import fetch
+from tlcourse.download import fetch
 from tlhelpers.errors import DataError
 
 
@@ -26,11 +26,10 @@ class Sentences:
     def __len__(self) -> int:
         return len(self.texts)
 
-    def draw(self, count: int | None, *, seed: int) -> Sentences:
+    def draw(self, count: int | None, *, seed: int) -> "Sentences":
         """`count` sentences, half of each class; None takes all. A smaller count is a subset of a larger one.
 
-        Raises:
-            DataError: if there are too few, or the count is odd.
+        Raises DataError if there are too few, or the count is odd.
         """
         rows = np.random.default_rng(seed).permutation(len(self))
         if count is not None:
@@ -41,8 +40,7 @@ class Sentences:
         return Sentences(tuple(self.texts[i] for i in rows), self.labels[rows], turned)
 
 
-@dataclass(frozen=True)
-class Reviews:
+class Reviews(NamedTuple):
     """A data set of sentences."""
 
     train: Sentences
@@ -50,63 +48,16 @@ class Reviews:
     test: Sentences
 
 
-SUBJECTS = {
-    "film": ("plot", "acting", "music", "ending"),
-    "novel": ("story", "language", "dialogue", "first chapter"),
-    "hotel": ("room", "breakfast", "service", "view"),
-    "restaurant": ("soup", "service", "dessert", "wine"),
-    "phone": ("battery", "screen", "camera", "sound"),
-    "course": ("teacher", "pace", "material", "last lesson"),
-    "museum": ("tour", "lighting", "collection", "garden"),
-    "bicycle": ("frame", "saddle", "steering", "bell"),
-}
-
+# `templates.json` holds words and sentences. A template serves both classes, or is a pair (positive, negative). {same}
+# is a word of the sentence's own sentiment, {other} of the opposite one, so a sentence with {other} alone means the
+# opposite of what its words say. The test set also has words of sentiment that training never shows ("new").
 Template = str | tuple[str, str]
-_split = str.split
-
-# Words of training; the test set also has some that training never shows.
-GOOD = _split("excellent lovely superb charming brilliant delightful impressive good great pleasant clever fine")
-BAD = _split("awful bad dull terrible poor disappointing clumsy boring dreadful weak ugly annoying")
-NEW_GOOD = _split("wonderful splendid marvellous outstanding flawless enjoyable")
-NEW_BAD = _split("horrible tedious shoddy mediocre appalling unbearable")
-
-# Templates for both classes, or a pair (positive, negative). {same} is a word of the sentence's own sentiment, {other}
-# of the opposite one, so a sentence with {other} alone means the opposite of what its words say.
-TRAIN = (
-    "The {part} was {same}.",
-    "I found the {part} {same} from start to finish.",
-    "{Same} {part}, {same} {thing}.",
-    ("What a {same} {thing}, worth every penny.", "What a {same} {thing}, a waste of money."),
-    "Everything about this {thing} is {same}.",
-    ("My friends and I loved this {thing}.", "My friends and I regretted this {thing}."),
-    ("The {part} is {same} and the price is fair.", "The {part} is {same} and the price is an insult."),
-    ("I can only recommend this {thing}.", "I cannot recommend this {thing}."),
-    "This is not a {other} {thing} at all.",
-    "There was nothing {other} about the {part}.",
-    "People say the {thing} is {other}, but it is {same}.",
-    "The {part} is always {same}.",
-    "{Same}, that is the word for this {thing}.",
-    "We talked about the {part} for days, so {same} it was.",
-)
-VAL = (
-    "Honestly, the {part} is {same}.",
-    ("I would give the {part} full marks.", "I would give the {part} no marks at all."),
-    "This {thing} is anything but {other}.",
-    "Nothing but {same}, this {part}.",
-    "My verdict on the {part}: {same}.",
-)
-TEST = (
-    "Once again the {part} is simply {same}.",
-    "Without a doubt a {same} {thing}.",
-    ("If only every {thing} were this {same}!", "If every {thing} were this {same}, I would give up."),
-    ("The {part} made my day.", "The {part} ruined my day."),
-    ("I only wish I had found this {thing} sooner.", "I only wish somebody had warned me about this {thing}."),
-    ("The {part} could hardly have been better.", "The {part} could hardly have been worse."),
-    "Who would call this {thing} {other}? Certainly not me.",
-    "The {part} struck me as {same}.",
-    "Simply put, the {part} is {same}.",
-    "Far from {other}, that {part}.",
-    "I expected a {other} {thing} and got a {same} one.",
+_TABLES: dict[str, Any] = json.loads((Path(__file__).parent / "templates.json").read_text("utf8"))
+SUBJECTS: dict[str, list[str]] = _TABLES["subjects"]
+GOOD, BAD, NEW_GOOD, NEW_BAD = (_TABLES[name].split() for name in ("good", "bad", "new_good", "new_bad"))
+TRAIN, VAL, TEST = (
+    tuple(each if isinstance(each, str) else tuple(each) for each in _TABLES[split])
+    for split in ("train", "val", "test")
 )
 
 
@@ -115,9 +66,7 @@ def load_template_reviews(*, train: int = 240, val: int = 64, test: int = 240, s
 
     No template of one split appears in another, and a third of the test set's words of sentiment never occur in
     training. The reviews have few templates, no irony and no typing errors: scores on them say nothing about real ones.
-
-    Raises:
-        DataError: if a number is odd, or larger than the templates allow.
+    Raises DataError if a number is odd, or larger than the templates allow.
     """
     return Reviews(
         _fill_templates(TRAIN, train, (BAD, GOOD), (seed, 0)),

@@ -1,7 +1,5 @@
 """Training a sentence classifier by the methods that serve for images, and a bag of words to compare with."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,10 +38,8 @@ def train(model: SentenceClassifier, sentences: Sentences, method: str, *, steps
     """Train a sentence classifier in place; returns the mean training loss over all steps, of 16 sentences each.
 
     Frozen layers stay in evaluation mode, without dropout. A frozen encoder runs once, and its embeddings are cached.
-    `seed` decides about order and dropout; the global generators are restored.
-
-    Raises:
-        TrainingError: if the method is not known.
+    `seed` decides about order and dropout; the global generators are restored. Raises TrainingError if the method is
+    not known.
     """
     if method not in METHODS:
         raise TrainingError(f"'{method}' is not a method; expected one of {', '.join(METHODS)}")
@@ -54,7 +50,7 @@ def train(model: SentenceClassifier, sentences: Sentences, method: str, *, steps
     trainable = [parameter for parameter in model.encoder.parameters() if parameter.requires_grad]
     network: nn.Module = model if trainable else model.head
     inputs = model.tokens(sentences.texts) if trainable else model.embed(sentences.texts)
-    precision = profile.dtype if trainable else torch.float32
+    dtype = profile.dtype if trainable else torch.float32
     groups = [{"params": model.head.parameters(), "lr": options.head}, {"params": trainable, "lr": options.encoder}]
     optimizer = AdamW(groups, weight_decay=1e-2, fused=True)
     scheduler = OneCycleLR(optimizer, [options.head, options.encoder], total_steps=steps)
@@ -64,9 +60,7 @@ def train(model: SentenceClassifier, sentences: Sentences, method: str, *, steps
     rows = torch.from_numpy(order[: steps * size]).split(size)
     batches = [(inputs[some], sentences.labels[some]) for some in rows]
     with seeded(seed, profile.device):
-        loss, _ = train_epoch(
-            network, batches, nn.CrossEntropyLoss(), optimizer, precision=precision, scheduler=scheduler
-        )
+        loss, _ = train_epoch(network, batches, nn.CrossEntropyLoss(), optimizer, precision=dtype, scheduler=scheduler)
     model.eval()
     return loss
 

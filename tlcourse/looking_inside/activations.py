@@ -4,8 +4,6 @@ A layer is named as by torchvision's `create_feature_extractor` ("layer1", "laye
 every block of the backbone is taken, under the block's name.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -17,8 +15,8 @@ from tlhelpers.device import current_profile
 from tlhelpers.errors import ModelError
 from tlhelpers.loop import autocast, place, to_device
 from tlhelpers.models.cards import get_card
-from tlhelpers.models.families import family_of
-from tlhelpers.models.modes import evaluation_mode, preserve_modes
+from tlhelpers.models.families import block_paths
+from tlhelpers.models.freezing import evaluation_mode, preserve_modes
 
 Layers = Mapping[str, str] | Sequence[str] | None
 BATCH = 64  # images that go through the network at a time
@@ -30,11 +28,11 @@ def activations(model: nn.Module, images: torch.Tensor, layers: Layers = None) -
     Args:
         model: a network in any mode; evaluation mode, the profile's device and its precision are used.
         images: (images, 3, height, width), normalised.
-        layers: their names, or {name: name in the result}; None: the end of every block. An output that a following
-            layer overwrites in place is returned as overwritten: the stem of a ResNet after its ReLU.
+        layers: their names, or {name: name in the result}; None: the end of every block.
 
     Returns:
-        for each layer (images, channels, height, width), float32 on the CPU.
+        for each layer (images, channels, height, width), float32 on the CPU. An output that a following layer
+        overwrites in place is returned as overwritten: the stem of a ResNet after its ReLU.
 
     Raises:
         ModelError: if there is no such layer.
@@ -48,12 +46,7 @@ def pooled_features(model: nn.Module, images: torch.Tensor, layers: Layers = Non
 
 
 def channel_peaks(model: nn.Module, images: torch.Tensor, layer: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """The largest value of each channel of a layer in each image, and its position.
-
-    Args:
-        model: as for `activations`.
-        images: (images, 3, height, width), normalised.
-        layer: its name, or that of a block of the backbone.
+    """The largest value of each channel of a layer, or a block, in each image, and its position; see `activations`.
 
     Returns:
         the values, (images, channels), and their (row, column) in the image, between 0 and 1, (images, channels, 2).
@@ -74,7 +67,7 @@ def channel_peaks(model: nn.Module, images: torch.Tensor, layer: str) -> tuple[t
 
 
 def exciting_images(
-    model: nn.Module, layer: str, channels: Sequence[int], *, steps: int = 60, lr: float = 0.008, seed: int = 0
+    model: nn.Module, layer: str, channels: Sequence[int], *, steps: int = 60, seed: int = 0
 ) -> torch.Tensor:
     """Images that excite a channel, made from noise by gradient ascent on the pixels.
 
@@ -82,19 +75,9 @@ def exciting_images(
     without both the result is mostly high-frequency noise (Olah, Mordvintsev and Schubert, 2017, "Feature
     Visualization", https://doi.org/10.23915/distill.00007).
 
-    Args:
-        model: a network with a card, which gives size and normalisation; it is not changed.
-        layer: its name, or that of a block of the backbone.
-        channels: an image is made for each.
-        steps: of Adam.
-        lr: learning rate of Adam.
-        seed: of the noise and the shifts.
-
-    Returns:
-        (len(channels), 3, size, size), between 0 and 1.
-
-    Raises:
-        ModelError: if there is no such layer.
+    The network needs a card, which gives size and normalisation, and is not changed. `layer` is the name of a layer or
+    of a block of the backbone; `steps` are Adam's; `seed` is that of the noise and the shifts. The result is
+    (len(channels), 3, size, size), between 0 and 1. Raises ModelError if there is no such layer.
     """
     preprocessing, device = get_card(model).preprocessing, current_profile().device
     size = preprocessing.size
@@ -106,7 +89,7 @@ def exciting_images(
     damping = 1 / frequencies.clamp(min=1 / size).to(device)
     noise = torch.randn(len(channels), 3, *damping.shape, 2, generator=generator) * 0.01
     waves = noise.to(device).requires_grad_()
-    optimizer = torch.optim.Adam([waves], lr=lr)
+    optimizer = torch.optim.Adam([waves], lr=0.008)
 
     def pixels() -> torch.Tensor:
         return torch.fft.irfft2(torch.view_as_complex(waves) * damping, s=(size, size), norm="ortho").sigmoid()
@@ -123,7 +106,7 @@ def exciting_images(
 
 def block_ends(model: nn.Module) -> dict[str, str]:
     """{last layer of a block: name of the block} for every block of the backbone, first block first."""
-    return {paths[-1]: block for block, paths in family_of(model).blocks(model).items()}
+    return {paths[-1]: block for block, paths in block_paths(model).items()}
 
 
 def _one(model: nn.Module, layer: str) -> dict[str, str]:
@@ -141,7 +124,7 @@ def _collect(
     with evaluation_mode(network), torch.no_grad(), autocast(device, current_profile().dtype):
         outputs = (network(to_device(batch, device)) for batch in images.split(BATCH))
         found = [{name: reduce(maps.float()).cpu() for name, maps in output.items()} for output in outputs]
-    return {name: torch.cat([part[name] for part in found]) for name in found[0]}
+    return {name: torch.cat([batch[name] for batch in found]) for name in found[0]}
 
 
 def _extractor(model: nn.Module, layers: Layers) -> nn.Module:

@@ -1,7 +1,5 @@
 """Features in numbers: linear probes, similarity of two layers, orientation of filters, classes of channels."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -12,59 +10,40 @@ from tlhelpers.errors import DataError
 Features = torch.Tensor | np.ndarray[Any, Any]
 
 
-def linear_probe(
-    train: Features, train_labels: Features, test: Features, test_labels: Features, *, c: float = 0.1
-) -> float:
-    """Test accuracy of a linear classifier on fixed features.
+def linear_probe(train: Features, train_labels: Features, test: Features, test_labels: Features) -> float:
+    """Test accuracy of a linear classifier on fixed features (images, features) with labels (images,).
 
-    Features are standardised by the training set; then scikit-learn's logistic regression is fitted (Alain and
-    Bengio, 2016, "Understanding intermediate layers using linear classifier probes").
-
-    Args:
-        train: (images, features).
-        train_labels: (images,).
-        test: (other images, features).
-        test_labels: (other images,).
-        c: 1 / strength of the L2 penalty.
-
-    Raises:
-        DataError: if shapes do not fit or a feature is not finite.
+    Features are standardised by the training set; then scikit-learn's logistic regression is fitted with C = 0.1 (Alain
+    and Bengio, 2016, "Understanding intermediate layers using linear classifier probes"). Raises DataError if shapes do
+    not fit or a feature is not finite.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     x, y, x_test, y_test = (_array(given) for given in (train, train_labels, test, test_labels))
-    probe = make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=1000))
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
     try:
         return float(probe.fit(x, y).score(x_test, y_test))
     except ValueError as error:  # scikit-learn has looked at shapes and for NaN
         raise DataError(f"a linear probe cannot be fitted and tested on these features: {error}") from error
 
 
-def linear_cka(a: Features, b: Features, *, debiased: bool = True) -> float:
-    """Similarity of two sets of features of the same images: linear centred kernel alignment.
+def linear_cka(a: Features, b: Features) -> float:
+    """Similarity of two sets of features (images, features) of the same images: linear centred kernel alignment.
 
-    1 means the same up to rotation, scale and shift; the numbers of features may differ (Kornblith et al., 2019,
-    "Similarity of Neural Network Representations Revisited"). With few images and many features even unrelated
-    features seem similar. The debiased estimator of Song et al. (2012) is about 0 for unrelated features.
-
-    Args:
-        a: (images, features).
-        b: (the same images, other features).
-        debiased: False is the formula of Kornblith et al., between 0 and 1.
-
-    Raises:
-        DataError: if the numbers of images differ, there are fewer than 4, or all features are constant.
+    1 means the same up to rotation, scale and shift (Kornblith et al., 2019, "Similarity of Neural Network
+    Representations Revisited"). Their formula rates even unrelated features as similar where images are few and
+    features many; the debiased estimator of Song et al. (2012), used here, is about 0 for unrelated features. Raises
+    DataError if the numbers of images differ, there are fewer than 4, or all features are constant.
     """
     if len(a) != len(b) or len(a) < 4:
         raise DataError(f"linear_cka needs the same images twice, 4 or more; got {len(a)} and {len(b)}")
     k, m = _kernel(a), _kernel(b)
-    hsic = _unbiased_hsic if debiased else np.vdot
-    norms = hsic(k, k), hsic(m, m)
+    norms = _unbiased_hsic(k, k), _unbiased_hsic(m, m)
     if min(norms) <= 1e-12:
         raise DataError("linear_cka needs features that differ between images; in one of the two all are constant")
-    return float(hsic(k, m) / np.sqrt(norms[0] * norms[1]))
+    return float(_unbiased_hsic(k, m) / np.sqrt(norms[0] * norms[1]))
 
 
 def _kernel(features: Features) -> np.ndarray[Any, Any]:
@@ -88,15 +67,10 @@ def _unbiased_hsic(k: np.ndarray[Any, Any], m: np.ndarray[Any, Any]) -> float:
 
 
 def orientation_selectivity(filters: Features) -> np.ndarray[Any, Any]:
-    """How much each filter prefers one orientation: 0 for a blob or a ring, 1 for a perfect grating.
+    """How much each filter prefers one orientation, (filters,): 0 for a blob or a ring, 1 for a perfect grating.
 
-    This is 1 - circular variance of the Fourier energy over orientations (Ringach et al., 2002).
-
-    Args:
-        filters: (filters, channels, height, width), as `conv1.weight`; colours are added up.
-
-    Returns:
-        (filters,), between 0 and 1.
+    This is 1 - circular variance of the Fourier energy over orientations (Ringach et al., 2002). `filters` is (filters,
+    channels, height, width), as `conv1.weight`; the channels' energies are added up.
     """
     weights = _array(filters).astype(np.float64)
     weights = weights - weights.mean(axis=(2, 3), keepdims=True)  # a constant has no orientation
@@ -111,13 +85,8 @@ def orientation_selectivity(filters: Features) -> np.ndarray[Any, Any]:
 def class_agreement(values: Features, labels: Features, *, top: int = 10) -> np.ndarray[Any, Any]:
     """For each channel, the fraction of its `top` strongest images that belong to their most frequent class.
 
-    Args:
-        values: (images, channels), as from `channel_peaks`.
-        labels: (images,), whole numbers from 0.
-        top: images for each channel.
-
-    Returns:
-        (channels,), between 1 / top and 1; NaN for a channel with the same value for all images.
+    `values` is (images, channels), as from `channel_peaks`, and `labels` (images,), whole numbers from 0. The result,
+    (channels,), is NaN for a channel with the same value for all images.
     """
     scores, classes = _array(values), _array(labels)
     best = np.argsort(-scores, axis=0, kind="stable")[:top]

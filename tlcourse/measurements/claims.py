@@ -4,8 +4,6 @@ A cell that tests a claim has the tag `claim-<name>`. The table quotes the gain 
 what the cell printed when its notebook was last executed.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,9 +24,7 @@ def report_finding(sentence: str, *facts: object) -> None:
     """Print a sentence if all facts (comparisons that it rests on) are true, and otherwise that it is not so here.
 
     With other data, weights or devices than the course's own a sentence may turn out wrong, and the notebook goes on.
-
-    Raises:
-        ValueError: if there are no facts.
+    Raises ValueError if there are no facts.
     """
     if not facts:
         raise ValueError("a sentence needs something that it rests on")
@@ -46,7 +42,7 @@ class Gain:
     by: str = "method"  # the column that holds `better` and `than`
     column: str = "test"  # what was measured, as fractions
 
-    def differences(self) -> pd.Series[float]:
+    def differences(self) -> "pd.Series[float]":
         """`better` minus `than` in percentage points, one for each seed."""
         runs = results.load_results(self.file).where(**self.where)
         wide = 100 * runs.pivot(index="seed", columns=self.by, values=self.column)  # refuses a seed that occurs twice
@@ -80,11 +76,7 @@ class Claim:
 
 
 def table_of_claims(claims: tuple[Claim, ...]) -> pd.DataFrame:
-    """A row for each claim: columns claim, tested in, measured, verdict.
-
-    Raises:
-        DataError: if no cell tests a claim.
-    """
+    """A row for each claim: columns claim, tested in, measured, verdict. Raises DataError if no cell tests a claim."""
     outputs = json.loads((results.FOLDER / CLAIM_OUTPUTS).read_text(encoding="utf8"))
     rows = []
     for claim in claims:

@@ -1,7 +1,5 @@
 """Compare methods: scores over seeds, and speed."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping
 
@@ -13,7 +11,7 @@ from tlhelpers.device import current_profile
 from tlhelpers.errors import DataError, TLError
 
 
-def compare_methods(runs: pd.DataFrame, y: str, by: str, *, confidence: float = 0.95) -> pd.DataFrame:
+def compare_methods(runs: pd.DataFrame, y: str, by: str) -> pd.DataFrame:
     """Methods ordered by their mean over seeds, each compared with the best one seed by seed (a paired comparison).
 
     Runs with the same seed saw the same images in the same order, so their differences vary less than their scores. The
@@ -21,15 +19,14 @@ def compare_methods(runs: pd.DataFrame, y: str, by: str, *, confidence: float = 
     methods is partly the luckiest of many.
 
     Args:
-        runs: one row for each run, with a column `seed`; at most one for each seed and method.
+        runs: one row for each seed and method at most, with a column `seed`.
         y: name of the column that was measured; more is better.
         by: name of the column that holds the method.
-        confidence: of the intervals.
 
     Returns:
         one row for each method (index `by`), the best first: mean, std, seeds; mean_difference (best minus method) with
-        its interval from low to high (Student's t; NaN with fewer than two common seeds); no_significant_difference,
-        True if the interval contains zero or is NaN.
+        its 95 % interval from low to high (Student's t; NaN with fewer than two common seeds);
+        no_significant_difference, True if the interval contains zero or is NaN.
 
     Raises:
         DataError: if there are no runs, or several with the same seed and method.
@@ -41,44 +38,33 @@ def compare_methods(runs: pd.DataFrame, y: str, by: str, *, confidence: float = 
     table = wide.agg(["mean", "std", "count"]).T.set_axis(["mean", "std", "seeds"], axis=1)
     table = table.sort_values("mean", ascending=False, kind="stable").astype({"seeds": int})
     differences = wide[[table.index[0]]].to_numpy() - wide[table.index]
-    mean, margin = differences.mean(), differences.apply(margin_of_error, confidence=confidence)
+    mean, margin = differences.mean(), differences.apply(margin_of_error, confidence=0.95)
     table = table.assign(mean_difference=mean, low=mean - margin, high=mean + margin)
     return table.assign(no_significant_difference=~((table["low"] > 0) | (table["high"] < 0)))
 
 
-def margin_of_error(differences: pd.Series[float], confidence: float) -> float:
+def margin_of_error(differences: "pd.Series[float]", confidence: float) -> float:
     """Half the width of Student's t interval for the mean; NaN with fewer than two values."""
     return float(stats.t.ppf((1 + confidence) / 2, differences.count() - 1) * differences.sem())
 
 
-def benchmark_interleaved(
-    methods: Mapping[str, Callable[[], object]], *, rounds: int = 7, warm_up: int = 1
-) -> pd.DataFrame:
+def benchmark_interleaved(methods: Mapping[str, Callable[[], object]], *, rounds: int = 7) -> pd.DataFrame:
     """Time several functions in turn, round after round, so that other work on the machine slows all of them.
 
-    Compare the best rounds: other work makes a round slower and never faster.
-
-    Args:
-        methods: functions without arguments, by name; ratios are to the first one.
-        rounds: how often each is timed, 1 or more.
-        warm_up: rounds before that are not counted.
-
-    Returns:
-        one row for each method (index `method`): `best` and `median` in seconds, and `ratio` of the best.
-
-    Raises:
-        TLError: if there is nothing to time.
+    `methods` are functions without arguments. A first round is not counted. The result has a row for each method (index
+    `method`): `best` and `median` in seconds, and `ratio` of the best to that of the first method. Compare the best
+    rounds: other work makes a round slower and never faster. Raises TLError if there is nothing to time.
     """
-    if not methods or rounds < 1 or warm_up < 0:
+    if not methods or rounds < 1:
         raise TLError(f"expected a method and a round or more; found {len(methods)} methods, {rounds} rounds")
     device = current_profile().device
     seconds: dict[str, list[float]] = {name: [] for name in methods}
-    for _ in range(warm_up + rounds):
+    for _ in range(1 + rounds):
         for name, method in methods.items():
             start = time.perf_counter()
             method()
             if device.type == "cuda":
                 torch.cuda.synchronize(device)  # without this only the queueing of its work is timed
             seconds[name].append(time.perf_counter() - start)
-    table = pd.DataFrame(seconds)[warm_up:].agg(["min", "median"]).T.set_axis(["best", "median"], axis=1)
+    table = pd.DataFrame(seconds)[1:].agg(["min", "median"]).T.set_axis(["best", "median"], axis=1)
     return table.assign(ratio=table["best"] / table["best"].iloc[0]).rename_axis("method")

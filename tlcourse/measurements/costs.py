@@ -1,7 +1,5 @@
 """What an architecture costs, and what its weights achieved."""
 
-from __future__ import annotations
-
 import math
 
 import pandas as pd
@@ -10,8 +8,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from tlhelpers.models.families import ARCHS
+from tlhelpers.models.freezing import evaluation_mode
 from tlhelpers.models.loading import build
-from tlhelpers.models.modes import evaluation_mode
 
 
 def count_macs(model: nn.Module, size: int = 224) -> int:

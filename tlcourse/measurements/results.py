@@ -1,7 +1,5 @@
 """Results files: what was measured beforehand, each file by one command."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +24,7 @@ class Results:
         return f"{len(self.runs)} runs, measured by `{self.facts['command']}` on {self.facts['machine']}"
 
     def where(self, **values: Any) -> pd.DataFrame:
-        """The runs in which the columns have these values.
-
-        Raises:
-            DataError: if there is no such run.
-        """
+        """The runs in which the columns have these values. Raises DataError if there is no such run."""
         runs = self.runs
         for name, value in values.items():
             runs = runs[runs[name] == value]
@@ -49,11 +43,7 @@ class Results:
 
 
 def load_results(name: str) -> Results:
-    """The results file `tlcourse/measurements/data/<name>.json`.
-
-    Raises:
-        DataError: if there is no such file.
-    """
+    """The results file `tlcourse/measurements/data/<name>.json`. Raises DataError if there is no such file."""
     path = FOLDER / f"{name}.json"
     if not path.exists():
         known = ", ".join(sorted(path.stem for path in FOLDER.glob("*.json"))) or "none"

@@ -1,7 +1,5 @@
 """Calibration of predicted probabilities, and temperature scaling."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -24,19 +22,18 @@ def to_probabilities(log_odds: ArrayLike, temperature: float = 1.0) -> NDArray[A
 def calibration_error(probabilities: ArrayLike, labels: ArrayLike, *, bins: int = 10) -> float:
     """Expected calibration error of the probability of "ill" (Naeini et al. 2015).
 
-    It is the mean over images of the distance, in their bin, between mean probability and fraction of ill. Bins are
-    equally wide. With few images the error is above zero by chance alone.
-
-    Raises:
-        DataError: if lengths differ, a label is neither 0 nor 1, or a probability is not between 0 and 1.
+    It is the mean over images of the distance, in their bin, between mean probability and fraction of ill. With few
+    images it is above zero by chance alone. Errors are those of `calibration_table`.
     """
     table = calibration_table(probabilities, labels, bins=bins)
-    gaps = (table["predicted"] - table["observed"]).abs()
-    return float(np.average(gaps, weights=table["images"]))
+    return float(np.average((table["predicted"] - table["observed"]).abs(), weights=table["images"]))
 
 
 def calibration_table(probabilities: ArrayLike, labels: ArrayLike, *, bins: int = 10) -> pd.DataFrame:
-    """Images, predicted (mean probability) and observed (fraction of ill) of each bin that is not empty."""
+    """Images, predicted (mean probability) and observed (fraction of ill) of each bin, equally wide, that is not empty.
+
+    Raises DataError as in `clinical_scores`, or if a probability is not between 0 and 1.
+    """
     values, truth = check_scores(probabilities, labels)
     if values.min() < 0 or values.max() > 1:
         raise DataError(f"probabilities are from 0 to 1, found {values.min():.3g} to {values.max():.3g}; log-odds?")
@@ -50,10 +47,7 @@ def fit_temperature(log_odds: ArrayLike, labels: ArrayLike) -> float:
     """The temperature with the lowest cross-entropy, from 0.02 to 50 (Guo et al. 2017). Fit it on the validation set.
 
     Dividing log-odds by it keeps the order of the images, and so the AUC. It lies at an end of its range where scores
-    separate the classes without error, or carry no information.
-
-    Raises:
-        DataError: as in `clinical_scores`.
+    separate the classes without error, or carry no information. Raises DataError as in `clinical_scores`.
     """
     from scipy.optimize import minimize_scalar
 

@@ -1,19 +1,17 @@
 """Chest radiographs of children, normal or pneumonia (Kermany et al. 2018), divided by patient."""
 
-from __future__ import annotations
-
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from tlhelpers.data.dataset import DataCard, ImageData, ImageSplit
-from tlhelpers.data.folder import FolderImages
+from tlhelpers.data.folder import FolderImages, divide
 from tlhelpers.data.images import printable
 from tlhelpers.data.layout import existing_folder, plural, some
 from tlhelpers.data.scan import ScannedFile, scan_folder
-from tlhelpers.data.splits import joined_groups, split_indices
 from tlhelpers.errors import DataError
 
 ADDRESS = "https://data.mendeley.com/datasets/rscbjbr9sj"
@@ -74,22 +72,16 @@ def load_chest_xray(
     report = scan_folder(_folder_of_splits(existing_folder(root)), on_bad=on_bad, progress=verbose)
     if report.classes != CLASSES:
         raise DataError(f"{printable(report.root)} should have the classes {CLASSES}, but has {report.classes}")
-    patients = {image.key: patient_of(image.key) for image in report.images}
-    given = {name: [i for i in report.images if (i.split or "train") == name] for name in ("train", "val", "test")}
-    train = given["train"]
-    joined = joined_groups([patients[image.key].name for image in train], [image.sha256 for image in train])
-    fractions = [1 - val, val] if given["test"] else [1 - val - test, val, test]
-    rows = split_indices([image.class_name for image in train], fractions, groups=joined, seed=seed)
-    sets = [[train[i] for i in row] for row in rows] + ([given["test"]] if given["test"] else [])
-    groups, notes = _groups(given, patients)
+    images, notes = _by_split(report.images)
     report = replace(report, notes=(*report.notes, *notes))
     if verbose and report.noteworthy:
         print(report)
+    images |= divide(images["train"], {"val": val} if images["test"] else {"val": val, "test": test}, seed)
     splits = []
-    for name, images in zip(("train", "val", "test"), sets, strict=True):
-        keys, labels = [image.key for image in images], [CLASSES.index(image.class_name) for image in images]
-        files, names = FolderImages(report.root, images), [groups[key] for key in keys]
-        splits.append(ImageSplit(files, labels, CLASSES, keys=keys, name=name, groups=names))
+    for name, own in images.items():
+        keys, labels = [image.key for image in own], [CLASSES.index(image.class_name) for image in own]
+        files, groups = FolderImages(report.root, own), [str(image.group) for image in own]
+        splits.append(ImageSplit(files, labels, CLASSES, keys=keys, name=name, groups=groups))
     return ImageData("chest_xray", splits[0], splits[1], splits[2], CARD, report)
 
 
@@ -114,15 +106,19 @@ def _folder_of_splits(folder: Path) -> Path:
     raise DataError(f"{printable(folder)} should hold a folder 'train' with {' and '.join(CLASSES)}; {found}")
 
 
-def _groups(given: dict[str, list[ScannedFile]], patients: dict[str, Patient]) -> tuple[dict[str, str], list[str]]:
-    """The group of each image, by key, and notes about the folder's own test and validation sets."""
-    numbers = {patients[image.key].numbering for image in given["train"]}
-    groups = {key: patient.name for key, patient in patients.items()}
-    groups |= {i.key: f"test/{groups[i.key]}" for i in given["test"] if patients[i.key].numbering not in numbers}
+def _by_split(images: Sequence[ScannedFile]) -> tuple[dict[str, list[ScannedFile]], list[str]]:
+    """The images of the folder's own splits, grouped by patient, and notes about its test and validation sets."""
+    splits: dict[str, list[ScannedFile]] = {"train": [], "val": [], "test": []}
+    numbers: dict[str, set[str]] = {name: set() for name in splits}
+    for image in images:  # those of "train" come first
+        split, (name, numbering) = image.split or "train", patient_of(image.key)
+        numbers[split].add(numbering)
+        group = name if numbering in numbers["train"] else f"test/{name}"
+        splits[split].append(replace(image, group=group))
     notes: list[str] = []
-    if shared := numbers & {patients[image.key].numbering for image in given["test"]}:
+    if shared := numbers["train"] & numbers["test"]:
         both = f"{plural(len(shared), 'patient')} of 'test' seem to be in 'train', too ({some(sorted(shared))})"
         notes.append(f"{both}: a result on 'test' would be too good. Nothing was dropped.")
-    if given["val"]:
-        notes.append(f"the folder's own 'val' ({plural(len(given['val']), 'image')}) is too small, and not used.")
-    return groups, notes
+    if splits["val"]:
+        notes.append(f"the folder's own 'val' ({plural(len(splits['val']), 'image')}) is too small, and not used.")
+    return splits, notes

@@ -4,9 +4,7 @@ Scores and labels are arrays (images,). The higher a score, the more likely is t
 threshold is a positive test. A label is 1 for ill and 0 for well. scikit-learn computes AUC and average precision.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,12 +13,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from tlhelpers.errors import DataError
 
+Array = NDArray[Any]
+Measure = Callable[[Array, Array], Mapping[str, float]]
+
 
 def clinical_scores(scores: ArrayLike, labels: ArrayLike, threshold: float) -> dict[str, float]:
     """Sensitivity, specificity, balanced accuracy, AUC, average precision, accuracy and prevalence, as fractions.
 
-    Raises:
-        DataError: if lengths differ, a score is not finite, a label is neither 0 nor 1, or only one class occurs.
+    Raises DataError if lengths differ, a score is not finite, a label is neither 0 nor 1, or only one class occurs.
     """
     from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -41,8 +41,7 @@ def clinical_scores(scores: ArrayLike, labels: ArrayLike, threshold: float) -> d
 def threshold_for(scores: ArrayLike, labels: ArrayLike, *, sensitivity: float) -> float:
     """The highest threshold that reaches a sensitivity, above 0 and at most 1. Choose it on the validation set.
 
-    Raises:
-        DataError: as in `clinical_scores`, if nobody is ill, or if `sensitivity` is out of range.
+    Raises DataError as in `clinical_scores`, if nobody is ill, or if `sensitivity` is out of range.
     """
     values, truth = check_scores(scores, labels)
     if not 0 < sensitivity <= 1:
@@ -55,31 +54,16 @@ def threshold_for(scores: ArrayLike, labels: ArrayLike, *, sensitivity: float) -
 
 
 def patient_bootstrap(
-    measure: Callable[[NDArray[Any], NDArray[Any]], Mapping[str, float]],
-    scores: ArrayLike,
-    labels: ArrayLike,
-    patients: Sequence[Any] | NDArray[Any],
-    *,
-    repeats: int = 1000,
-    confidence: float = 0.95,
-    seed: int = 0,
+    measure: Measure, scores: ArrayLike, labels: ArrayLike, patients: ArrayLike, *, repeats: int = 1000, seed: int = 0
 ) -> pd.DataFrame:
-    """Percentile bootstrap intervals with patients as clusters (Efron 1979; Field and Welsh 2007).
+    """Percentile bootstrap intervals (95 %) with patients as clusters (Efron 1979; Field and Welsh 2007).
 
     Images of one patient resemble each other, so they are resampled together. Samples with only one class are drawn
     again. The intervals say nothing about another training run or another hospital.
 
-    Args:
-        measure: from (scores, labels) to named numbers; the result has a row for each, with value, low and high.
-        scores: (images,).
-        labels: (images,).
-        patients: (images,) whose image it is.
-        repeats: number of bootstrap samples.
-        confidence: of the intervals.
-        seed: of the samples.
-
-    Raises:
-        DataError: as in `clinical_scores`, if there are fewer than two patients, or not one for each image.
+    `measure` returns named numbers from scores and labels; the result has a row for each, with value, low and high.
+    `patients` says for each image whose it is; `repeats` is the number of bootstrap samples. Raises DataError as in
+    `clinical_scores`, if there are fewer than two patients, or not one for each image.
     """
     values, truth = check_scores(scores, labels, both_classes=True)
     names, patient_numbers = np.unique(np.asarray(patients), return_inverse=True)
@@ -93,28 +77,22 @@ def patient_bootstrap(
         chosen = np.concatenate([rows[number] for number in rng.integers(len(names), size=len(names))])
         if truth[chosen].min() < truth[chosen].max():
             samples.append(measure(values[chosen], truth[chosen]))
-    tail = (1 - confidence) / 2
-    low, high = pd.DataFrame(samples).quantile([tail, 1 - tail]).to_numpy()
+    low, high = pd.DataFrame(samples).quantile([0.025, 0.975]).to_numpy()
     return pd.DataFrame({"value": pd.Series(dict(measure(values, truth))), "low": low, "high": high})
 
 
-def subgroup_table(
-    scores: ArrayLike, labels: ArrayLike, subgroups: Sequence[str] | NDArray[Any], threshold: float
-) -> pd.DataFrame:
+def subgroup_table(scores: ArrayLike, labels: ArrayLike, subgroups: ArrayLike, threshold: float) -> pd.DataFrame:
     """Images, ill, sensitivity, specificity and AUC of each subgroup; NaN where a number does not exist.
 
     The AUC of a subgroup with only one class, such as the bacterial pneumonias, compares it with all images of the
-    other class.
-
-    Raises:
-        DataError: as in `clinical_scores`, or if there is not a subgroup for each image.
+    other class. Raises DataError as in `clinical_scores`, or if there is not a subgroup for each image.
     """
     from sklearn.metrics import roc_auc_score
 
     values, truth = check_scores(scores, labels)
-    if len(subgroups) != len(values):
-        raise DataError(f"{len(values)} scores, but {len(subgroups)} subgroups")
     positive, names = values >= threshold, np.asarray(subgroups)
+    if len(names) != len(values):
+        raise DataError(f"{len(values)} scores, but {len(names)} subgroups")
     rows = {}
     for name in dict.fromkeys(names.tolist()):
         ill, well = (names == name) & (truth == 1), (names == name) & (truth == 0)
@@ -129,9 +107,7 @@ def subgroup_table(
     return pd.DataFrame.from_dict(rows, orient="index").astype({"images": int, "ill": int})
 
 
-def check_scores(
-    scores: ArrayLike, labels: ArrayLike, *, both_classes: bool = False
-) -> tuple[NDArray[Any], NDArray[Any]]:
+def check_scores(scores: ArrayLike, labels: ArrayLike, *, both_classes: bool = False) -> tuple[Array, Array]:
     """Scores as float64 and labels as int64, both (images,); raises DataError if they are not what they must be."""
     values, truth = np.asarray(scores, dtype=np.float64), np.asarray(labels)
     if values.ndim != 1 or values.shape != truth.shape or len(values) == 0:

@@ -1,15 +1,13 @@
 """A report that records every evaluation of the test set, and the model card made from it."""
 
-from __future__ import annotations
-
 import functools
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
+import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from tlcourse.medical.calibration import calibration_error, to_probabilities
 from tlcourse.medical.clinical import clinical_scores, patient_bootstrap, subgroup_table
@@ -67,11 +65,11 @@ class ClinicalReport:
         self,
         log_odds: ArrayLike,
         labels: ArrayLike,
-        patients: Sequence[Any] | NDArray[Any],
+        patients: ArrayLike,
         *,
         threshold: float,
         temperature: float = 1.0,
-        subgroups: Sequence[str] | NDArray[Any] | None = None,
+        subgroups: ArrayLike | None = None,
         reason: str | None = None,
         repeats: int = 1000,
         seed: int = 0,
@@ -98,7 +96,7 @@ class ClinicalReport:
             threshold=threshold,
             temperature=temperature,
             images=len(probabilities),
-            patients=len(set(patients)),
+            patients=len(np.unique(patients)),
             prevalence=float(table["value"]["prevalence"]),
             table=table.loc[NUMBERS],
             calibration=calibration_error(probabilities, labels),
@@ -110,8 +108,7 @@ class ClinicalReport:
     def card(self, sections: Mapping[str, str]) -> str:
         """The model card (after Mitchell et al. 2019): a text for each of `SECTIONS`, and the recorded results.
 
-        Raises:
-            ReportError: if the test set was never evaluated, or a section is missing, empty or unknown.
+        Raises ReportError if the test set was never evaluated, or a section is missing, empty or unknown.
         """
         if not self.evaluations:
             raise ReportError("there is no evaluation of the test set yet, so a card would have no results")

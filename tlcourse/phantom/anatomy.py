@@ -8,8 +8,6 @@ The outlines and boxes of the lungs are medians over 435 of the lung masks that 
 distance from the centre to where half of them agree read off in 32 directions. All other shapes were chosen by hand.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -17,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from tlcourse.drawn_images import smooth_noise
+from tlcourse.drawn_images import smooth_noise, turned
 
 # Distance from the centre of the lung's box to its outline, as a fraction of the box's side, clockwise from the right.
 RIGHT_OUTLINE = (
@@ -139,8 +137,7 @@ def heart(grid: Grid, chest: Chest) -> np.ndarray:
         (0.425, 0.470, 0.045, 0.085, -0.3, 0.40),  # hila
         (0.590, 0.440, 0.045, 0.070, 0.4, 0.40),
     ):
-        dx, dy = grid.x - x, grid.y - y
-        u, v = np.cos(turn) * dx + np.sin(turn) * dy, np.cos(turn) * dy - np.sin(turn) * dx
+        u, v = turned(grid.x - x, grid.y - y, turn)
         inside = (1 - (u / across) ** 2 - (v / down) ** 2).clip(0)
         lung *= 1 - fraction * np.sqrt((1.5 * inside).clip(0, 1))
     return 1 - lung

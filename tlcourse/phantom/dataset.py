@@ -1,7 +1,5 @@
 """The data set `phantom`: chest radiographs drawn by a simple physical model, with opacities at known places."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping, Sequence
 
@@ -59,8 +57,9 @@ def load_phantom(
     """Load drawn chest radiographs: normal, or with the opacities of a pneumonia. They are no medical data.
 
     The images of a patient show the same chest and the same opacities in another pose and with another dose. The splits
-    share no patient. Half of the ill patients have few dense patches ("bacterial"), half many faint ones ("viral").
-    The seed fixes the chests: `size`, `prevalence`, `marker` and `difficulty` do not change them, nor do more patients.
+    share no patient, and `groups` of each split are its patients. Half of the ill ones have few dense patches
+    ("bacterial"), half many faint ones ("viral"). The seed fixes the chests: `size`, `prevalence`, `marker` and
+    `difficulty` do not change them, nor do more patients.
 
     Args:
         size: side of the square images in pixels, from 48 to 512.
@@ -75,9 +74,6 @@ def load_phantom(
             split, such as {"train": 0.9}; 0 for splits that are not named.
         difficulty: divides the fluid of the opacities; from 0.25 to 10.
         seed: of everything random, 0 or more.
-
-    Returns:
-        The data set. `groups` of each split are the patients.
 
     Raises:
         DataError: if a number is out of range.
@@ -103,15 +99,11 @@ def load_phantom(
 
 
 def phantom_table(split: ImageSplit) -> pd.DataFrame:
-    """Describe each image of a split.
+    """A row for each image of a split, to describe it.
 
-    Returns:
-        A row for each image with the columns key, patient, label (class name), subtype ("none", "bacterial",
-        "viral"), hospital ("A", "B"), marker (whether the letter is on it), photons (dose: photons that would reach
-        a pixel without a patient), opacity (fraction of the lungs that opacities cover).
-
-    Raises:
-        DataError: if the images are not phantoms.
+    The columns are key, patient, label (class name), subtype ("none", "bacterial", "viral"), hospital ("A", "B"),
+    marker (whether the letter is on it), photons (dose: photons that would reach a pixel without a patient), and
+    opacity (fraction of the lungs that opacities cover). Raises DataError if the images are not phantoms.
     """
     load = _loader(split)
     table = pd.DataFrame([load.recipes[row] for row in split.rows]).drop(columns="seed")
@@ -124,17 +116,9 @@ def phantom_table(split: ImageSplit) -> pd.DataFrame:
 
 
 def phantom_masks(split: ImageSplit, *, of: str = "opacities") -> np.ndarray:
-    """Masks of the opacities or of the lungs of each image.
+    """Masks of each image, bool (images, size, size): `of` its "opacities", none in a normal image, or of its "lungs".
 
-    Args:
-        split: images of the data set `phantom`.
-        of: "opacities" or "lungs".
-
-    Returns:
-        bool array (images, size, size). The opacity mask of a normal image is empty.
-
-    Raises:
-        DataError: if the images are not phantoms, or `of` is neither.
+    Raises DataError if the images are not phantoms, or `of` is neither.
     """
     fields = {"opacities": "opacity", "lungs": "lung"}
     if of not in fields:
@@ -146,10 +130,8 @@ def phantom_masks(split: ImageSplit, *, of: str = "opacities") -> np.ndarray:
 def phantom_healthy(split: ImageSplit) -> ImageSplit:
     """The same images without opacities: the same chests, poses, noise and letters, and the same labels.
 
-    The difference between a network's outputs for both is the effect of the opacities alone.
-
-    Raises:
-        DataError: if the images are not phantoms.
+    The difference between a network's outputs for both is the effect of the opacities alone. Raises DataError if the
+    images are not phantoms.
     """
     load, view = _loader(split), copy.copy(split)
     view.load = PhantomImages(load.recipes, load.size, load.difficulty, healthy=True)

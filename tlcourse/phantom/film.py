@@ -6,8 +6,6 @@ ICRU-44 soft tissue and cortical bone): mass coefficients 0.205 and 0.315 cm2/g,
 count as soft tissue of density 0.26 g/cm3.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

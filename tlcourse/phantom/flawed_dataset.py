@@ -1,7 +1,5 @@
 """Phantoms as a hospital might send them: a table and images, with planted faults to find."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,17 +13,11 @@ PREVALENCE = {"train": 0.7, "val": 0.7, "test": 0.5}
 
 
 class FlawedDataset(NamedTuple):
-    """A table of images, the images, and what they would be without their most harmful fault.
+    """A table of images, the images, and what they would be without their most harmful fault."""
 
-    Attributes:
-        table: a row for each image with the columns file, split, patient and label.
-        images: grey PIL images in the order of the table.
-        plain: the same images without the hospital's letter, unknown for real ones.
-    """
-
-    table: pd.DataFrame
-    images: list[Image.Image]
-    plain: list[Image.Image]
+    table: pd.DataFrame  # a row for each image with the columns file, split, patient and label
+    images: list[Image.Image]  # grey, in the order of the table
+    plain: list[Image.Image]  # the same without the hospital's letter, unknown for real ones
 
 
 def flawed_dataset(*, size: int = 64, patients: int = 40, marker: float = 0.9, seed: int = 0) -> FlawedDataset:
@@ -35,14 +27,9 @@ def flawed_dataset(*, size: int = 64, patients: int = 40, marker: float = 0.9, s
     under another name and another patient. Two images have half the size. The prevalence differs between the splits. A
     lead letter goes with one class.
 
-    Args:
-        size: side of the images in pixels, from 48 to 512.
-        patients: of the training set, 12 or more; half as many in each of the other splits.
-        marker: how strongly the letter goes with pneumonia, from 0 to 1.
-        seed: of everything random.
-
-    Raises:
-        DataError: if a number is out of range.
+    `size` and `seed` are those of `load_phantom`. The training set has 12 `patients` or more, each of the other splits
+    half as many. `marker`, from 0 to 1, says how strongly the letter goes with pneumonia. Raises DataError if a number
+    is out of range.
     """
     options: dict[str, Any] = {"size": size, "prevalence": PREVALENCE, "seed": seed, "patients": patients}
     options |= {"val_patients": patients // 2, "test_patients": patients // 2}

@@ -7,13 +7,11 @@ deviation of the 9,555 boxes that radiologists drew around opacities in the RSNA
 large as a box.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
 
-from tlcourse.drawn_images import smooth_noise
+from tlcourse.drawn_images import smooth_noise, turned
 from tlcourse.phantom.anatomy import Chest, Grid, lung_radius
 
 SUBTYPES = ("bacterial", "viral")
@@ -72,9 +70,8 @@ def fluid_depth(grid: Grid, opacities: tuple[Opacity, ...], lung: np.ndarray) ->
     """
     depth, mask = np.zeros_like(lung), np.zeros(lung.shape, dtype=bool)
     for opacity in opacities:
-        dx, dy = grid.x - opacity.x, grid.y - opacity.y
-        cos, sin = np.cos(opacity.turn), np.sin(opacity.turn)
-        distance = np.hypot((cos * dx + sin * dy) / opacity.across, (cos * dy - sin * dx) / opacity.down)
+        across, down = turned(grid.x - opacity.x, grid.y - opacity.y, opacity.turn)
+        distance = np.hypot(across / opacity.across, down / opacity.down)
         rng = np.random.default_rng(opacity.seed)
         ragged = smooth_noise(rng, 8, len(grid.x)) + 0.6 * smooth_noise(rng, 17, len(grid.x)) - 0.8
         shape = ((1.15 - distance - opacity.rough * ragged) / 0.55).clip(0, 1)

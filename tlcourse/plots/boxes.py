@@ -1,7 +1,5 @@
 """Figures of object detection: boxes on images, two boxes that overlap, losses."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,14 +28,9 @@ def boxes(
 ) -> Chart:
     """Images with their true boxes as solid lines and predicted boxes as broken lines.
 
-    Args:
-        images: tensors (3, height, width), uint8, or floats between 0 and 1.
-        truths: for each image `boxes` (objects, 4), left, top, right, bottom in pixels, and `labels`.
-        predictions: the same with `scores`; None draws none.
-        classes: names by label.
-        title: of the figure.
-        min_score: predictions with a lower score are not drawn.
-        titles: one for each image, or none.
+    Images are tensors (3, height, width), uint8, or floats between 0 and 1. `truths` has for each image `boxes`
+    (objects, 4), left, top, right, bottom in pixels, and `labels`, which are positions in `classes`. `predictions` has
+    `scores`, too; those with less than `min_score` are not drawn.
     """
     arrays = [torch.as_tensor(image).as_subclass(torch.Tensor).permute(1, 2, 0).numpy() for image in images]
     chart = image_grid(arrays, titles, title=title, columns=4)
@@ -76,13 +69,7 @@ def _draw(axis: Axes, box: Any, colour: str, style: str, text: str, *, above: bo
 
 
 def overlap(first: Sequence[float], second: Sequence[float], *, title: str) -> Chart:
-    """Two boxes and their intersection.
-
-    Args:
-        first: left, top, right, bottom in pixels.
-        second: the same.
-        title: of the figure.
-    """
+    """Two boxes (left, top, right, bottom in pixels) and their intersection."""
     chart = Chart(f"{title}: two boxes, {list(first)} and {list(second)}, and their intersection.", figsize=(4.6, 3.8))
     axis = chart.subplots()
     corners = np.array([first, second])
@@ -104,14 +91,12 @@ def overlap(first: Sequence[float], second: Sequence[float], *, title: str) -> C
 
 
 def losses(table: pd.DataFrame, *, title: str) -> Chart:
-    """The parts of a detector's loss over the steps of training, averaged over ten steps.
+    """The terms of a detector's loss over the steps of training, averaged over ten steps.
 
-    Args:
-        table: a row for each step; a column for each part, and `loss`, their sum.
-        title: of the figure.
+    `table` has a row for each step, a column for each term, and `loss`, their sum.
     """
-    smooth = table.rolling(10, min_periods=1).mean().rename_axis("step").reset_index()
-    long = smooth.melt("step", var_name="part", value_name="value")
-    long["part"] = long["part"].replace("loss", "sum").str.removeprefix("loss_").str.replace("_", " ")
+    smooth = table.rolling(10, min_periods=1).mean().rename_axis("step")
+    names = [name.removeprefix("loss_").replace("_", " ") for name in table.rename(columns={"loss": "sum"})]
+    long = smooth.set_axis(names, axis=1).reset_index().melt("step", var_name="term")
     ylabel = "loss, mean of 10 steps"
-    return lines(long, "step", "value", "part", title=title, xlabel="step (one batch)", ylabel=ylabel, percent=False)
+    return lines(long, "step", "value", "term", title=title, xlabel="step (one batch)", ylabel=ylabel, percent=False)

@@ -1,7 +1,5 @@
 """One colour for one training method, in every figure of the course."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from itertools import cycle
 

@@ -1,28 +1,23 @@
 """Figures of images: filters, activation maps, heat maps, outlined regions."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
+from torch import Tensor
 from torchvision.utils import make_grid
 
 from tlhelpers.plots import ORANGE, Chart, image_grid
 
-Pixels = Image.Image | np.ndarray[Any, Any]
+Pixels = Image.Image | np.ndarray
 
 
-def filters(weights: Mapping[str, torch.Tensor], *, title: str) -> Chart:
+def filters(weights: Mapping[str, Tensor], *, title: str) -> Chart:
     """The filters of a first layer as small colour images, networks one above the other.
 
-    Each filter is scaled by its own largest weight, and 0 is mid-grey: the figure shows form, not strength.
-
-    Args:
-        weights: for each network (filters, 3, height, width).
-        title: of the figure.
+    `weights` holds for each network (filters, 3, height, width). Each filter is scaled by its own largest weight, and 0
+    is mid-grey: the figure shows form, not strength.
     """
     sheets = []
     for kernels in weights.values():
@@ -37,21 +32,12 @@ def filters(weights: Mapping[str, torch.Tensor], *, title: str) -> Chart:
 
 
 def activation_maps(
-    image: Pixels,
-    maps: Mapping[str, torch.Tensor],
-    *,
-    channels: int = 6,
-    columns: int = 7,
-    title: str = "Activation maps",
+    image: Pixels, maps: Mapping[str, Tensor], *, channels: int = 6, columns: int = 7, title: str = "Activation maps"
 ) -> Chart:
     """An image and, for each layer, the maps of the channels that vary most over it, each scaled by itself.
 
-    Args:
-        image: as the network sees it.
-        maps: for each layer (channels, height, width).
-        channels: maps of each layer.
-        columns: tiles in a row; `channels` + 1 gives each layer a row.
-        title: of the figure.
+    `maps` holds for each layer (channels, height, width), of which `channels` are shown. A row has `columns` tiles;
+    `channels` + 1 gives each layer its own row.
     """
     tiles: list[Any] = []
     titles: list[str] = []
@@ -68,21 +54,12 @@ def activation_maps(
 
 
 def evidence(
-    images: Sequence[Pixels],
-    heats: Sequence[np.ndarray[Any, Any]],
-    titles: Sequence[str],
-    *,
-    title: str,
-    columns: int = 4,
+    images: Sequence[Pixels], heats: Sequence[np.ndarray], titles: Sequence[str], *, title: str, columns: int = 4
 ) -> Chart:
-    """Images, each with its heat map beside it, on top of a grey copy.
+    """Images, each with its heat map beside it, on top of a grey copy; `columns` pairs in a row, at most.
 
-    Args:
-        images: PIL images, or arrays (height, width, 3) between 0 and 1, as the network saw them.
-        heats: for each of them an array (height, width) between 0 and 1, as from `tl.grad_cam`.
-        titles: one for each pair.
-        title: of the figure.
-        columns: pairs in a row, at most.
+    Images are PIL images, or arrays (height, width, 3) between 0 and 1, as the network saw them; heat maps are arrays
+    (height, width) between 0 and 1, as from `tl.grad_cam`.
     """
     arrays = [np.asarray(image) for image in images]
     greys = [array.mean(axis=2, keepdims=True).repeat(3, axis=2).astype(array.dtype) for array in arrays]
@@ -98,7 +75,7 @@ def evidence(
     return chart
 
 
-def _place(heat: np.ndarray[Any, Any]) -> str:
+def _place(heat: np.ndarray) -> str:
     """Where the highest value is, in words."""
     if heat.max() <= 0:
         return "nowhere"
@@ -108,16 +85,10 @@ def _place(heat: np.ndarray[Any, Any]) -> str:
     return f"{down}, {across}"
 
 
-def outlined(
-    images: Sequence[Image.Image], masks: np.ndarray[Any, Any], titles: Sequence[str] = (), *, title: str = ""
-) -> Chart:
+def outlined(images: Sequence[Image.Image], masks: np.ndarray, titles: Sequence[str] = (), *, title: str = "") -> Chart:
     """Images in a grid, with a line around the region of each.
 
-    Args:
-        images: PIL images.
-        masks: bool (images, height, width), of the same sizes; a mask without a pixel draws no line.
-        titles: one for each image, or none.
-        title: of the figure.
+    `masks` is bool (images, height, width), of the images' size; a mask without a pixel draws no line.
     """
     chart = image_grid(images, titles, title=title, columns=6)
     with_region = [number for number, mask in enumerate(masks) if mask.any()]

@@ -1,7 +1,5 @@
 """Figures of a classifier with two classes: threshold, calibration, worst errors."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,12 +13,7 @@ from tlhelpers.plots import BLUE, GREY, ORANGE, Chart, image_grid
 def threshold(scores: np.ndarray, labels: np.ndarray, at: float, *, classes: Sequence[str], title: str) -> Chart:
     """Histograms of the scores of two classes with a threshold, and the threshold's point on the ROC curve.
 
-    Args:
-        scores: (images,); higher means more likely class 1.
-        labels: (images,), 0 or 1.
-        at: the threshold; a score of `at` or more is called class 1.
-        classes: names of class 0 and class 1.
-        title: of the figure.
+    Scores and labels (0 or 1) are (images,); a score of `at` or more is called class 1.
     """
     from sklearn.metrics import roc_auc_score, roc_curve
 
@@ -56,10 +49,7 @@ def threshold(scores: np.ndarray, labels: np.ndarray, at: float, *, classes: Seq
 def calibration(tables: Mapping[str, pd.DataFrame], *, title: str, ill: str = "ill") -> Chart:
     """Observed frequency against predicted probability, and below it the number of images behind each point.
 
-    Args:
-        tables: for each line its name, and a table as from `calibration_table`.
-        title: of the figure.
-        ill: name of class 1.
+    `tables` holds for the name of each line a table as from `calibration_table`; `ill` is the name of class 1.
     """
     gaps = {name: np.average((t["predicted"] - t["observed"]).abs(), weights=t["images"]) for name, t in tables.items()}
     described = "; ".join(f"{name}: {len(tables[name])} points, on average {gap:.0%} off" for name, gap in gaps.items())
@@ -85,13 +75,9 @@ def calibration(tables: Mapping[str, pd.DataFrame], *, title: str, ill: str = "i
 
 
 def worst_errors(split: ImageSplit, probabilities: Sequence[float] | np.ndarray, at: float, *, title: str) -> Chart:
-    """The eight images that are farthest on the wrong side of the threshold, the farthest first.
+    """The eight images of two classes that are farthest on the wrong side of the threshold, the farthest first.
 
-    Args:
-        split: images of two classes.
-        probabilities: (images,) of class 1.
-        at: the threshold; a probability of `at` or more is called class 1.
-        title: of the figure.
+    `probabilities`, (images,), are those of class 1, and from the threshold `at` on an image is called class 1.
     """
     values, labels = np.asarray(probabilities, dtype=float), split.labels.numpy()
     called = (values >= at).astype(int)

@@ -1,7 +1,5 @@
 """Horizontal charts with a row for each name, the first on top."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Sequence
 
@@ -15,13 +13,8 @@ from tlhelpers.plots import BLUE, GREY, Chart
 def ranking(table: pd.DataFrame, y: str, by: str, *, title: str, xlabel: str, percent: bool = True) -> Chart:
     """The mean of `y` over seeds for each value of `by`: a bar, one standard deviation, and a dot for each run.
 
-    Args:
-        table: a row for each run.
-        y: column that was measured.
-        by: column with a bar for each of its values, in the order of their first appearance.
-        title: of the figure.
-        xlabel: with its unit.
-        percent: `y` are fractions, shown in per cent.
+    `table` has a row for each run. The bars come in the order in which the values of `by` first appear. `percent` shows
+    fractions in per cent.
     """
     groups = table.groupby(by, sort=False)[y]
     means = groups.mean()
@@ -40,15 +33,10 @@ def ranking(table: pd.DataFrame, y: str, by: str, *, title: str, xlabel: str, pe
 def intervals(
     table: pd.DataFrame, *, title: str, xlabel: str, line: float | None = None, named: str = "", low: float = 0.0
 ) -> Chart:
-    """A dot with its interval for each row.
+    """A dot with its interval for each row of a table with the columns value, low and high, fractions from 0 to 1.
 
-    Args:
-        table: columns value, low and high, fractions between 0 and 1; the index names the rows.
-        title: of the figure.
-        xlabel: what the values are.
-        line: a value to compare with, drawn as a vertical line.
-        named: what that line is.
-        low: where the axis begins, for values that are never near 0, such as an AUC.
+    A vertical line at `line` has the name `named`. The axis begins at `low`, for values that are never near 0, such as
+    an AUC.
     """
     described = [f"{row.Index} {row.value:.0%} ({row.low:.0%} to {row.high:.0%})" for row in table.itertuples()]
     reference = "" if line is None else f" A line marks {named or 'a reference'} at {line:.0%}."
@@ -64,7 +52,7 @@ def intervals(
     return chart
 
 
-def bars(values: pd.Series[float], *, title: str, xlabel: str) -> Chart:
+def bars(values: "pd.Series[float]", *, title: str, xlabel: str) -> Chart:
     """Bars of fractions, each with its number; for example the probabilities of classes."""
     described = ", ".join(f"{name} {value:.2f}" for name, value in values.items())
     chart, axis = _rows(f"{title}: {described}.", [str(name) for name in values.index], title, xlabel)

@@ -1,7 +1,5 @@
 """Scatter charts: images as points, and accuracy against cost."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,12 +18,8 @@ def point_map(
 ) -> Chart:
     """Points in the plane, coloured by class, one panel for each map.
 
-    Args:
-        maps: panel title -> points (count, 2), and labels (count,) that are positions in `classes`.
-        classes: their names; each has its own colour or, beyond eight, its own marker.
-        title: of the figure.
-        xlabel: of every panel, and all panels then share their axes; without it the axes have no numbers.
-        ylabel: of every panel.
+    `maps` holds for each panel's title points (count, 2) and labels (count,), which are positions in `classes`. Panels
+    with an `xlabel` share their axes; without it the axes have no numbers.
     """
     counts = ", ".join(f"{name} with {len(np.asarray(points))} points" for name, (points, _) in maps.items())
     chart = Chart(
@@ -48,15 +42,10 @@ def point_map(
 
 
 def trade_off(table: pd.DataFrame, xs: Mapping[str, str], y: str, by: str, *, title: str, ylabel: str) -> Chart:
-    """Accuracy against several costs, a panel for each, a point for each network.
+    """Accuracy against several costs, a panel for each, a point for each network, named by the table's index.
 
-    Args:
-        table: a row for each network, its name in the index.
-        xs: column -> label of the axis with its unit; the axes are logarithmic.
-        y: column with fractions, shown in per cent.
-        by: column whose values get a colour each.
-        title: of the figure.
-        ylabel: what `y` is.
+    `xs` holds for each column of costs the label of its logarithmic axis; `y` is a column of fractions, and each value
+    of the column `by` has a colour.
     """
     described = "; ".join(
         f"{name} {row[y]:.0%} at {', '.join(f'{row[x]:.3g} {label}' for x, label in xs.items())}"

@@ -1,7 +1,5 @@
 """Figures of measurements over several seeds."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np
@@ -31,18 +29,10 @@ def lines(
 ) -> Chart:
     """The mean of `y` over seeds against `x`, with a band of one standard deviation and a dot for each run.
 
-    Args:
-        table: a row for each run.
-        x: column along the axis: numbers, or words in the order of their first appearance.
-        y: column that was measured.
-        by: column with a line for each of its values; None draws one line.
-        panel: column with a panel for each of its values; None draws one panel.
-        title: of the figure.
-        xlabel: with its unit.
-        ylabel: with its unit.
-        log: logarithmic x axis, with a tick at every measured value.
-        percent: `y` are fractions, shown in per cent.
-        levels: accuracy of guessing for values of `panel`, drawn as a dotted line.
+    `table` has a row for each run. Its column `x` holds numbers, or words in the order of their first appearance; each
+    value of the column `by` has a line, and each value of `panel` a panel. `log` makes the x axis logarithmic, with a
+    tick at every measured value; `percent` shows fractions in per cent. `levels` holds the accuracy of guessing for
+    values of `panel`, drawn as a dotted line.
     """
     single, numeric = lambda _row: "", pd.api.types.is_numeric_dtype(table[x])
     panels = dict(list(table.groupby(panel or single, sort=False)))
@@ -87,7 +77,7 @@ def lines(
     return chart
 
 
-def draw_runs(axis: Axes, runs: pd.DataFrame, x: str, y: str, colour: str, label: str) -> pd.Series[float]:
+def draw_runs(axis: Axes, runs: pd.DataFrame, x: str, y: str, colour: str, label: str) -> "pd.Series[float]":
     """Draw one line on an axis: mean, standard deviation and single runs. Returns the means by `x`."""
     groups = runs.groupby(x, sort=pd.api.types.is_numeric_dtype(runs[x]))[y]
     means, spread = groups.mean(), groups.std().fillna(0)
@@ -108,16 +98,10 @@ def heat_map(
     spread: pd.DataFrame | None = None,
     marked: pd.DataFrame | None = None,
 ) -> Chart:
-    """Fractions over two settings, as shades and in per cent.
+    """Fractions over two settings, as shades and in per cent; `label` says what they are.
 
-    Args:
-        table: a row and a column for each value of the two settings; NaN where nothing was measured.
-        title: of the figure.
-        xlabel: what the columns are, with unit.
-        ylabel: what the rows are, with unit.
-        label: what the numbers are.
-        spread: of the same shape: standard deviations.
-        marked: of the same shape: True where a cell gets a frame.
+    `table` has a row and a column for each value of the two settings, and NaN where nothing was measured. Of the same
+    shape are `spread`, the standard deviations, and `marked`, True where a cell gets a frame.
     """
     rows = (f"{name}: " + ", ".join(f"{c} {v:.0%}" for c, v in row.dropna().items()) for name, row in table.iterrows())
     size = (3.2 + 1.15 * table.shape[1], 1.6 + 0.7 * len(table))

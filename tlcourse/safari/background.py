@@ -4,15 +4,13 @@ A canvas is a float32 array (SIDE, SIDE, 3), 0 to 1; positions and lengths are f
 canvas is blurred and enlarged to the size of the image, like a background out of focus.
 """
 
-from __future__ import annotations
-
 import colorsys
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageFilter
 
-from tlcourse.drawn_images import smooth_noise
+from tlcourse.drawn_images import smooth_noise, turned
 from tlcourse.safari.drawing import Place, stamp, to_image
 
 SIDE = 64  # pixels
@@ -49,11 +47,6 @@ def _blend(low: np.ndarray, high: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return low + (high - low) * np.clip(weight, 0, 1)[..., None]
 
 
-def _turned(x: np.ndarray, y: np.ndarray, turn: float) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates in axes turned by an angle in radians."""
-    return x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
-
-
 def _gradient(rng: np.random.Generator, colours: np.ndarray) -> np.ndarray:
     canvas = _blend(colours[0], colours[1], 1.6 * smooth_noise(rng, 3, SIDE) - 0.3)
     return _blend(canvas, colours[2], 1.8 * smooth_noise(rng, 4, SIDE) - 0.7)
@@ -78,7 +71,7 @@ def _contours(rng: np.random.Generator, colours: np.ndarray) -> np.ndarray:
 
 def _stripes(rng: np.random.Generator, colours: np.ndarray) -> np.ndarray:
     turn = rng.uniform(0, np.pi)
-    along = _turned(_X, _Y, turn)[0] + rng.uniform(0.05, 0.3) * smooth_noise(rng, 3, SIDE)
+    along = turned(_X, _Y, turn)[0] + rng.uniform(0.05, 0.3) * smooth_noise(rng, 3, SIDE)
     wave = np.sin(2 * np.pi * rng.uniform(3, 8) * along)
     canvas = _blend(colours[0], colours[1], wave * rng.uniform(0.6, 2.0) + 0.5)
     return _blend(canvas, colours[2], 1.6 * smooth_noise(rng, 3, SIDE) - 0.6)
@@ -86,7 +79,7 @@ def _stripes(rng: np.random.Generator, colours: np.ndarray) -> np.ndarray:
 
 def _tiles(rng: np.random.Generator, colours: np.ndarray) -> np.ndarray:
     turn, count = rng.uniform(0, np.pi / 2), rng.uniform(2.5, 6)
-    across, down = (np.sin(np.pi * count * axis + rng.uniform(0, 6)) for axis in _turned(_X, _Y, turn))
+    across, down = (np.sin(np.pi * count * axis + rng.uniform(0, 6)) for axis in turned(_X, _Y, turn))
     canvas = _blend(colours[0], colours[1], across * down * rng.uniform(1, 4) + 0.5)
     return _blend(canvas, colours[2], 1.6 * smooth_noise(rng, 4, SIDE) - 0.5)
 
@@ -110,7 +103,7 @@ def _scatter_shapes(canvas: np.ndarray, rng: np.random.Generator, count: int, co
         reach = radius + stroke + 1 / SIDE
         rows, columns = (slice(max(0, int((c - reach) * SIDE)), int((c + reach) * SIDE) + 1) for c in (cy, cx))
         x, y, patch = _X[:, columns] - cx, _Y[rows] - cy, canvas[rows, columns]
-        distance = shape(*_turned(x, y, turn), radius) * SIDE
+        distance = shape(*turned(x, y, turn), radius) * SIDE
         filled = _blend(patch, colour, opacity * np.clip(0.5 - distance, 0, 1))
         line = np.clip(0.5 + stroke * SIDE / 2 - np.abs(distance), 0, 1) * min(1.0, stroke * SIDE)
         patch[:] = _blend(filled, _INK, opacity * line)

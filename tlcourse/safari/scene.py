@@ -1,7 +1,5 @@
 """Composes the images of `safari`: drawings on a cluttered background, with the box of each drawing."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,8 +17,7 @@ Scenes = Sequence[tuple[Sequence[str], tuple[int, ...]]]  # for each image its c
 class SceneImages(DrawnImages[tuple[Image.Image, np.ndarray]]):
     """Loads the images of a split; the arguments are those of `render_scene`, for all images.
 
-    Raises:
-        DataError: if `size` is not from 32 to 512 or `clutter` not from 0 to 3, or the OpenMoji font is missing.
+    Raises DataError if `size` is not from 32 to 512 or `clutter` not from 0 to 3, or the OpenMoji font is missing.
     """
 
     def __init__(self, scenes: Scenes, size: int, clutter: float, scenery: Sequence[str]) -> None:
@@ -48,15 +45,8 @@ def render_scene(
 ) -> tuple[Image.Image, np.ndarray]:
     """Draw OpenMoji characters on a made-up background; the same arguments give the same pixels.
 
-    The seed fixes the scene; `size` is its resolution, and `clutter` changes only the background. Later drawings
-    cover earlier ones.
-
-    Args:
-        characters: the characters to draw; none gives the background alone.
-        seed: of everything random.
-        size: side of the square image in pixels.
-        clutter: 0 for a soft gradient behind the drawings, 1 for the usual pattern, shapes and small drawings.
-        scenery: characters of the small drawings in the background; empty for none.
+    The seed fixes the scene; `size` is its resolution in pixels. `clutter` changes only the background: 0 for a soft
+    gradient, 1 for the usual pattern, shapes and small drawings of the `scenery`. Later drawings cover earlier ones.
 
     Returns:
         The RGB image, and the boxes: int64 array (characters, 4) of left, top, right, bottom in pixels, right and

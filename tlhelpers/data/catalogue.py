@@ -1,7 +1,5 @@
 """`load_data`, which loads a data set by name or an image folder by its path, and the table of the names."""
 
-from __future__ import annotations
-
 import functools
 import importlib
 import inspect
@@ -15,52 +13,35 @@ from typing import Any
 import pandas as pd
 
 from tlhelpers.data.dataset import ImageData
+from tlhelpers.data.folder import load_folder
 from tlhelpers.errors import DataError, closest
 
 
 @dataclass(frozen=True)
 class DataSetEntry:
-    """A named data set in short; its `DataCard` says more. `load_<name>` in `module` takes options, gives `ImageData`.
-
-    An installed package adds data sets with an entry point in the group `tlhelpers.data_sets`: a sequence of these.
-    """
+    """A named data set, which an installed package adds with an entry point in the group `tlhelpers.data_sets`."""
 
     name: str
     what: str
     size: str  # of the download
     licence: str
+    module: str  # where its loader is: `load_<name>` takes options and returns `ImageData`
     profile: str = "full"  # or "quick, full"
-    module: str = "tlhelpers.data.named"
-
-
-DATA_SETS = (
-    DataSetEntry("hymenoptera", "photographs of ants and bees, few; no test set", "47 MB", "none given; research"),
-    DataSetEntry("flowers102", "photographs of 102 kinds of flowers", "345 MB", "none given; research"),
-    DataSetEntry("oxford_pets", "photographs of 37 breeds of cats and dogs", "811 MB", "CC BY-SA 4.0"),
-    DataSetEntry("pneumonia_mnist", "children's chest radiographs, normal or ill; 28 to 224 px", "300 MB", "CC BY 4.0"),
-    DataSetEntry("retina_mnist", "photographs of the retina, graded 0 to 4; 28 to 224 px", "240 MB", "CC BY 4.0"),
-)
 
 
 def load_data(name_or_path: str | os.PathLike[str], **options: Any) -> ImageData:
-    """Load a named data set, or the images of a folder.
-
-        load_data("safari")
-        load_data("pneumonia_mnist", size=64)
-        load_data("photos/birds", val=0.2)
-
-    A name of `data_names()` means that data set even where the working directory has a folder of the same name:
-    "./safari" or `Path("safari")` means the folder.
+    """Load a named data set, as in `load_data("pneumonia_mnist", size=64)`, or an image folder.
 
     Args:
-        name_or_path: a name of `data_names()`, or the path of an image folder.
+        name_or_path: a name of `data_names()`, or the path of an image folder. A name means the data set even where
+            there is a folder of that name; "./safari" or `Path("safari")` means the folder.
         **options: for the data set's loader, or for `load_folder`.
 
     Raises:
         DataError: for an unknown name, path or option, or data that are not as they must be.
         DownloadError: if a download is needed in the quick profile, or fails.
     """
-    if not isinstance(name_or_path, (str, os.PathLike)):
+    if not isinstance(name_or_path, str | os.PathLike):
         raise DataError(f"load_data takes a name or the path of a folder, not {type(name_or_path).__name__}")
     entries = _entries()
     if isinstance(name_or_path, str) and (entry := entries.get(name_or_path)):
@@ -71,8 +52,6 @@ def load_data(name_or_path: str | os.PathLike[str], **options: Any) -> ImageData
     if isinstance(name_or_path, str) and len(path.parts) < 2 and (name_or_path == "" or not path.exists()):
         nothing = f"there is no data set '{name_or_path}', and no folder of that name in {Path.cwd()}"
         raise DataError(f"{nothing}. {closest(name_or_path, entries)}")
-    from tlhelpers.data.folder import load_folder
-
     _check_options(f"the image folder {path}", load_folder, options)
     return load_folder(path, **options)
 
@@ -84,9 +63,8 @@ def data_names() -> pd.DataFrame:
 
 @functools.cache
 def _entries() -> dict[str, DataSetEntry]:
-    """The data sets that installed packages add, and this package's own, whose names cannot be taken."""
-    added = [entry for point in entry_points(group="tlhelpers.data_sets") for entry in point.load()]
-    return {entry.name: entry for entry in (*added, *DATA_SETS)}
+    """The data sets that installed packages add, by name."""
+    return {entry.name: entry for point in entry_points(group="tlhelpers.data_sets") for entry in point.load()}
 
 
 def _check_options(what: str, loader: Callable[..., Any], options: dict[str, Any]) -> None:

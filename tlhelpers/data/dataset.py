@@ -39,10 +39,9 @@ class DataCard:
 
 
 class ImageSplit(Dataset[tuple[Any, int]]):
-    """The labelled images of one split of a data set.
+    """The labelled images of one split of a data set, whose transform is its own.
 
     `split[i]` is `(image, label)`: an RGB `PIL.Image.Image`, or what `transform` makes of it, and an int.
-    Each split has its own transform, so that augmentation for training never reaches validation.
 
     Args:
         load: returns image number `i` as an RGB PIL image. Must be picklable for the worker processes of a
@@ -70,14 +69,10 @@ class ImageSplit(Dataset[tuple[Any, int]]):
     ) -> None:
         if len({len(labels), len(keys), len(labels if groups is None else groups)}) != 1:
             raise DataError(f"split '{name}': {len(labels)} labels, {len(keys)} keys and {len(groups or ())} groups")
-        self.load = load
+        self.load, self.name, self.transform, self.workers = load, name, transform, workers
         self.labels = torch.as_tensor(np.asarray(labels, dtype=np.int64))
-        self.classes = tuple(classes)
-        self.keys = tuple(keys)
-        self.name = name
+        self.classes, self.keys = tuple(classes), tuple(keys)
         self.groups = None if groups is None else tuple(groups)
-        self.transform = transform
-        self.workers = workers
         self.rows: tuple[int, ...] = tuple(range(len(self.labels)))  # the numbers by which `load` knows the images
 
     def __len__(self) -> int:
@@ -108,20 +103,14 @@ class ImageSplit(Dataset[tuple[Any, int]]):
 
     def select(self, indices: Sequence[int]) -> ImageSplit:
         """The images at `indices`, in that order, with the same transform."""
-        indices = [int(i) for i in indices]
-        view = copy.copy(self)
+        view, indices = copy.copy(self), [int(i) for i in indices]
         view.labels = self.labels[indices]
-        view.keys = tuple(self.keys[i] for i in indices)
+        view.keys, view.rows = tuple(self.keys[i] for i in indices), tuple(self.rows[i] for i in indices)
         view.groups = None if self.groups is None else tuple(self.groups[i] for i in indices)
-        view.rows = tuple(self.rows[i] for i in indices)
         return view
 
     def per_class(self, count: int, *, seed: int = 0) -> ImageSplit:
-        """At most `count` images of each class, drawn with `seed`; a smaller count gives a subset of a larger one.
-
-        Raises:
-            DataError: if `count` is less than 1.
-        """
+        """At most `count` (1 or more) images of each class, drawn with `seed`; fewer are a subset of more."""
         if count < 1:
             raise DataError(f"per_class needs a count of at least 1, not {count}")
         order = np.random.default_rng(seed).permutation(len(self))
@@ -132,7 +121,7 @@ class ImageSplit(Dataset[tuple[Any, int]]):
         """A figure of `count` images drawn with `seed`, each with its class name."""
         from tlhelpers import plots
 
-        indices = [int(i) for i in np.random.default_rng(seed).permutation(len(self))[:count]]
+        indices = np.random.default_rng(seed).permutation(len(self))[:count].tolist()
         titles = [self.classes[int(self.labels[i])] for i in indices]
         return plots.image_grid([self.image(i) for i in indices], titles, title=f"{self.name}: a sample")
 

@@ -1,7 +1,5 @@
 """A reader's own image folder as a data set."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections import Counter, defaultdict
@@ -68,7 +66,7 @@ def load_folder(
     origin, notes = "the splits are the folder's own", [*report.notes]
     if "val" not in splits:
         fractions = {"val": val} if "test" in splits or test == 0 else {"val": val, "test": test}
-        splits |= _divide(splits["train"], fractions, seed)
+        splits |= divide(splits["train"], fractions, seed)
         source = "the folder" if report.images[0].split is None else "its training set"
         unit = "images" if groups is None else "groups"
         percent = ", ".join(f"{split} {fraction:.0%}" for split, fraction in fractions.items())
@@ -141,14 +139,12 @@ def _own_splits(report: ScanReport) -> dict[str, list[ScannedFile]]:
         splits[split].append(image)
         where[image.group or image.key].setdefault(split, image.key)
     trained = {image.class_name for image in splits["train"]}
-    missing = [name for name in report.classes if name not in trained]
-    if missing:
+    if missing := [name for name in report.classes if name not in trained]:
         raise DataError(
             f"{printable(report.root)}: the split 'train' has no good image of the class {some(missing)}, which "
             f"another split has. The classes of 'train' are: {some(sorted(trained)) or 'none'}."
         )
-    divided = {group: keys for group, keys in where.items() if len(keys) > 1}
-    if divided:
+    if divided := {group: keys for group, keys in where.items() if len(keys) > 1}:
         examples = "; ".join(f"'{group}' ({', '.join(keys.values())})" for group, keys in list(divided.items())[:3])
         raise DataError(
             f"{len(divided)} of {len(where)} groups are in more than one split: {examples}. Results would be too good. "
@@ -158,7 +154,7 @@ def _own_splits(report: ScanReport) -> dict[str, list[ScannedFile]]:
     return splits
 
 
-def _divide(images: Sequence[ScannedFile], fractions: Mapping[str, float], seed: int) -> dict[str, list[ScannedFile]]:
+def divide(images: Sequence[ScannedFile], fractions: Mapping[str, float], seed: int) -> dict[str, list[ScannedFile]]:
     """The images divided into train and the splits of `fractions`; same files and same groups stay together."""
     together = joined_groups([image.sha256 for image in images], [image.group or image.key for image in images])
     classes = [image.class_name for image in images]

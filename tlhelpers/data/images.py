@@ -1,7 +1,5 @@
 """Opening one image from disk: RGB and upright, or an error that says what is wrong with the file."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import io
@@ -55,8 +53,8 @@ def open_image(path: str | os.PathLike[str], *, needed: int | None = None) -> Im
     """Open an image as 8-bit RGB, upright, without metadata.
 
     Transparent images are laid on white, EXIF rotation is applied, and of an MPO (a phone's burst or stereo pair) the
-    first frame is taken. 16-bit grey is rescaled from 0..65535 to 0..255; a 12-bit recording in 16 bits therefore
-    comes out dark, and should be rescaled beforehand. Colour profiles are not applied.
+    first frame is taken. 16-bit grey is rescaled from 0..65535 to 0..255, so 12 bits in 16 come out dark. Colour
+    profiles are not applied.
 
     Args:
         path: a JPEG, PNG, WebP, TIFF, BMP, PPM, JPEG 2000 or AVIF file, or HEIC where `pillow-heif` is installed.
@@ -65,9 +63,8 @@ def open_image(path: str | os.PathLike[str], *, needed: int | None = None) -> Im
             most two grey levels on average (of 255). None: the image keeps its size.
 
     Raises:
-        BadImageError: a `DataError` that names the path and the reason: missing, unreadable, empty, not an image,
-            truncated, too large (`PIL.Image.MAX_IMAGE_PIXELS`), animated or of several pages, a GIF, or of float or
-            32-bit pixels, which have no agreed range.
+        BadImageError: a `DataError` that names the path and the reason: missing, empty, not an image, truncated, too
+            large (`PIL.Image.MAX_IMAGE_PIXELS`), of several frames, a GIF, or of pixels without an agreed range.
     """
     return read_image(Path(path), needed)[0]
 
@@ -183,11 +180,7 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
 
 @contextlib.contextmanager
 def _pillow_silenced() -> Iterator[None]:
-    """Keep Pillow's warnings (size, damaged EXIF, palettes) from readers who can do nothing about them.
-
-    Each reading adds one entry to the filters and removes one. `warnings.catch_warnings` would restore the whole list,
-    and so undo what another thread did meanwhile.
-    """
+    """Silence Pillow's warnings; `warnings.catch_warnings` would also undo what another thread did meanwhile."""
     filters = cast("list[Any]", warnings.filters)
     filters.insert(0, _SILENCE)
     try:

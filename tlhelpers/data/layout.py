@@ -1,7 +1,5 @@
 """Which folders of an image folder are splits and which are classes, told from their names."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -61,11 +59,7 @@ class Layout:
 
 
 def find_layout(root: str | os.PathLike[str]) -> Layout:
-    """Find the class folders of an image folder, and the splits they are in.
-
-    Raises:
-        DataError: if there is no such folder, or it is not arranged as `scan_folder` describes.
-    """
+    """The class folders of an image folder, and their splits; a DataError if it is not as `scan_folder` says."""
     layout = Layout(existing_folder(root))
     where = printable(layout.root)
     folders, layout.strays = layout.listing(Path())
@@ -84,9 +78,9 @@ def find_layout(root: str | os.PathLike[str]) -> Layout:
         layout.strays += files if classes else [parent]
     if len({name for _, name in layout.class_folders}) < 2:
         only = next(iter(layout.class_folders.values()))
-        inner = some(folder.name for folder in layout.listing(only)[0])
-        hint = f"It holds the folders {inner}: if those are the splits or classes, give {where}/{printable(only)}."
-        hint = hint if inner else "Make one folder for each class."
+        hint = "Make one folder for each class."
+        if inner := some(folder.name for folder in layout.listing(only)[0]):
+            hint = f"It holds the folders {inner}: if those are the splits or classes, give {where}/{printable(only)}."
         raise DataError(f"{where} has only one class, '{printable(only.name)}', and needs two or more. {hint}")
     return layout
 
@@ -104,10 +98,7 @@ def _find_splits(layout: Layout, folders: Sequence[Path]) -> dict[str, Path]:
     elif not classes:
         problem = f"'{train[0]}' holds no class folders: make one for each class, and put its images there"
     elif others and not found["val"] and not found["test"]:
-        problem = (
-            "'train' may be a split or a class: name the splits train, val and test, and move other folders elsewhere; "
-            "or rename the class"
-        )
+        problem = "'train' may be a split or a class: add val or test and move other folders elsewhere, or rename it"
     elif any(len(same) > 1 for same in found.values()):
         problem = "two of them name the same split: keep one"
     else:

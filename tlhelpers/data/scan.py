@@ -1,13 +1,10 @@
 """Scanning an image folder: every file is decoded once, before training, and every bad one is named."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -18,6 +15,7 @@ from PIL import ImageFile
 from tlhelpers.data.images import BadImageError, printable, read_image
 from tlhelpers.data.layout import Layout, find_layout, is_image_name, plural, some, split_name
 from tlhelpers.errors import DataError
+from tlhelpers.progress import in_threads
 
 _BAD_SHOWN = 50  # bad files that a report lists
 
@@ -66,8 +64,8 @@ class ScanReport:
     def __str__(self) -> str:
         counts = Counter(image.split for image in self.images if image.split)
         splits = f" ({', '.join(f'{split} {count}' for split, count in counts.items())})" if counts else ""
-        found = f"{plural(len(self.images), 'image')} in {plural(len(self.classes), 'class')}{splits}"
-        lines = [f"{printable(self.root)}: {found}"]
+        images, classes = plural(len(self.images), "image"), plural(len(self.classes), "class")
+        lines = [f"{printable(self.root)}: {images} in {classes}{splits}"]
         if self.bad:
             lines.append(f"  left out: {plural(len(self.bad), 'bad file')}")
             lines += [f"    {file.key}: {file.reason}" for file in self.bad[:_BAD_SHOWN]]
@@ -85,18 +83,16 @@ def scan_folder(
 ) -> ScanReport:
     """Decode every image of a folder, and report what is good, bad or doubtful.
 
-    The folder holds root/<class>/files, or root/<split>/<class>/files with the splits train (or training), val (valid,
-    validation) and test (testing), in capitals or not. Files deeper inside a class folder belong to the class. Hidden
-    files, __MACOSX, Thumbs.db and the like are passed over and counted.
-
     Args:
-        root: the folder.
+        root: holds root/<class>/files, or root/<split>/<class>/files with the splits train (or training), val (valid,
+            validation) and test (testing), in capitals or not. Files deeper inside a class folder belong to the class;
+            hidden files, __MACOSX, Thumbs.db and the like are passed over and counted.
         on_bad: "skip" leaves bad files out and lists them; "refuse" raises if there is one.
         progress: show a progress bar if the scan takes longer than two seconds.
 
     Raises:
-        DataError: if the folder does not exist, is not arranged as above, has fewer than two classes with good
-            images, or has bad files and `on_bad` is "refuse".
+        DataError: if the folder is not arranged as above, has fewer than two classes with good images, or has bad files
+            and `on_bad` is "refuse".
     """
     if on_bad not in ("skip", "refuse"):
         raise DataError(f"on_bad must be 'skip' or 'refuse', not {on_bad!r}.")
@@ -126,8 +122,6 @@ def scan_folder(
 
 
 def _decode_all(layout: Layout, progress: bool) -> list[ScannedFile]:
-    from tlhelpers.progress import tqdm
-
     def decode(file: ScannedFile) -> ScannedFile:
         try:
             data = read_image(layout.root / file.path)[1]
@@ -137,12 +131,8 @@ def _decode_all(layout: Layout, progress: bool) -> list[ScannedFile]:
 
     folders = layout.class_folders.items()
     files = [ScannedFile(*key, file) for key, folder in folders for file in layout.files_below(folder)]
-    pool = ThreadPoolExecutor(os.cpu_count())  # threads suffice: Pillow decodes without holding Python's lock
-    try:
-        results = pool.map(decode, files)  # in the order of the files
-        files = list(tqdm(results, "checking images", len(files), leave=False, delay=2, disable=not progress))
-    finally:
-        pool.shutdown(cancel_futures=True)  # after an interrupt, no other file is begun
+    quiet = {} if progress else {"disable": True}
+    files = in_threads(decode, files, os.cpu_count(), desc="checking images", delay=2, **quiet)
     return [ScannedFile(None, "", folder, reason=reason) for folder, reason in layout.unreadable.items()] + files
 
 

@@ -1,15 +1,11 @@
 """Dividing images into training, validation and test sets: by class, by group, and the same way each time."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from tlhelpers.errors import DataError
 
@@ -20,8 +16,8 @@ def split_indices(
     """The sorted indices of each split's images, stratified by class, without dividing a group.
 
     Every class is in every split. Without groups, a split has its fraction of each class to within two images; with
-    groups, to within the largest group. scikit-learn's `StratifiedGroupKFold` makes folds of equal size only, and may
-    leave a class out, so groups are distributed here: the largest first, each to the split that lacks it most.
+    groups, to within the largest group: the largest goes first, each to the split that lacks it most. (scikit-learn's
+    `StratifiedGroupKFold` makes folds of equal size only, and may leave a class out.)
 
     Args:
         labels: class of each image, shape (n,), numbers or names, in an order that does not depend on the machine.
@@ -39,6 +35,8 @@ def split_indices(
     group = np.arange(label.size) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     if np.ndim(labels) != 1 or label.size == 0 or group.shape != label.shape:
         raise DataError(f"labels and groups must be lists of one for each image, not {label.size} and {group.size}.")
+    from scipy.sparse import coo_array
+
     table = coo_array((np.ones(len(label), dtype=np.intp), (group, label))).tocsr()  # images by group and class
     counts = np.bincount(table.indices)  # groups of each class
     if counts.min() < len(fractions):
@@ -50,17 +48,15 @@ def split_indices(
         split = _distribute(table, np.array(fractions), rng)
         if split is not None:
             return tuple(np.flatnonzero(split[group] == number).tolist() for number in range(len(fractions)))
-    what = (
-        f"{table.shape[0]} groups was found in which each of the {len(fractions)} splits has all {len(classes)} classes"
-    )
-    raise DataError(f"no division of {what}: more groups are needed.")
+    what = f"in which each of the {len(fractions)} splits has all {len(classes)} classes"
+    raise DataError(f"no division of {table.shape[0]} groups was found {what}: more groups are needed.")
 
 
 def groups_from(keys: Sequence[str], rule: str | re.Pattern[str] | Callable[[str], str]) -> list[str]:
-    """The group of each image, from its key.
+    """The group of each image, from its key, such as "train/NORMAL/IM-0115-0001.jpeg".
 
     Args:
-        keys: names of the images, such as "train/NORMAL/IM-0115-0001.jpeg".
+        keys: one for each image.
         rule: a regular expression that is searched anywhere in the key; its first bracketed group, or the whole match
             if it has none, names the image's group. Or a function from key to group.
 
@@ -85,10 +81,10 @@ def groups_from(keys: Sequence[str], rule: str | re.Pattern[str] | Callable[[str
 
 
 def joined_groups(*groupings: ArrayLike) -> NDArray[np.int32]:
-    """Group numbers, shape (n,), such that images that share a group in any of the groupings share a number.
+    """Group numbers, shape (n,), such that images that share a group in any of the groupings share a number."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
 
-    `joined_groups(patients, sha256)` keeps a patient's images together, and patients of whom there is the same file.
-    """
     first_of_group = []  # for each image and grouping, the first image of the same group
     for grouping in groupings:
         _, first, number = np.unique(np.asarray(grouping), return_index=True, return_inverse=True)

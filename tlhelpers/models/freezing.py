@@ -1,4 +1,4 @@
-"""Freezing that lasts.
+"""Freezing that lasts, and the modes of modules.
 
 `requires_grad = False` stops the optimizer but not BatchNorm, whose running statistics move in training mode, and
 `eval()` on the frozen part lasts only until somebody calls `train()` on the whole network. So a frozen module gets a
@@ -6,10 +6,10 @@ class of its own here, `FrozenBatchNorm2d` for `BatchNorm2d`, whose `train()` le
 `state_dict()` and what `isinstance` says stay as they were. `unfreeze` gives the old class back.
 """
 
-from __future__ import annotations
-
+import contextlib
 import functools
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pandas as pd
@@ -88,42 +88,52 @@ def freeze(model: nn.Module, up_to: str | None = None) -> nn.Module:
     blocks = get_blocks(model)
     if up_to is not None and up_to not in blocks:
         raise ModelError(f"block '{up_to}' is not part of this {type(model).__name__}. {closest(up_to, blocks)}")
-    last_frozen = len(blocks) if up_to is None else list(blocks).index(up_to) + 1
-    groups = list(blocks.values())
-    unfreeze_modules(get_head(model), *(module for block in groups[last_frozen:] for module in block))
-    freeze_modules(*(module for block in groups[:last_frozen] for module in block))
-    return model
+    frozen = len(blocks) if up_to is None else list(blocks).index(up_to) + 1
+    freeze_modules(*itertools.chain(*list(blocks.values())[:frozen]))
+    return unfreeze(model, last=len(blocks) - frozen)
 
 
 def unfreeze(model: nn.Module, last: int | None = None) -> nn.Module:
-    """Make the last `last` blocks (None: all) and the head trainable; earlier blocks stay as they are.
-
-    Raises:
-        ModelError: if the network's family is not known, or it has fewer blocks.
-    """
+    """Make the last `last` blocks (None: all) and the head trainable; earlier blocks stay as they are."""
     blocks = get_blocks(model)
     count = len(blocks) if last is None else last
     if not 0 <= count <= len(blocks):
         raise ModelError(f"last={last}, but this {type(model).__name__} has {len(blocks)} blocks: {', '.join(blocks)}")
-    chosen = list(blocks.values())[len(blocks) - count :]
-    unfreeze_modules(get_head(model), *(module for block in chosen for module in block))
+    unfreeze_modules(get_head(model), *itertools.chain(*list(blocks.values())[len(blocks) - count :]))
     return model
+
+
+@contextlib.contextmanager
+def preserve_modes(model: nn.Module) -> Iterator[None]:
+    """Restore the mode of each module on exit; to restore only the root's would wake a frozen BatchNorm."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextlib.contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put the network into evaluation mode; restore the mode of each module on exit."""
+    with preserve_modes(model):
+        model.eval()
+        yield
 
 
 def train_mode(model: nn.Module) -> None:
     """`model.train()`, except that BatchNorm whose parameters have `requires_grad=False` stays in evaluation mode."""
     model.train()
     for module in model.modules():
-        parameters = list(module.parameters()) if isinstance(module, _NormBase) else []
-        if parameters and not any(parameter.requires_grad for parameter in parameters):
+        if isinstance(module, _NormBase) and {p.requires_grad for p in module.parameters()} == {False}:
             module.eval()
 
 
 def trainable_table(model: nn.Module) -> pd.DataFrame:
-    """What of a network is trainable, block by block.
+    """What of a network is trainable: a row for each block, the head and the `total`.
 
-    A row for each block, one for the head and one `total`; columns `parameters` and `trainable` (counts), and
-    `batchnorm`: "frozen" (its statistics stay under `train()`), "moves", or "-" where there is none.
+    Columns: `parameters` and `trainable` (counts), and `batchnorm`: "frozen", "moves", or "-" where there is none.
     """
     rows = {}
     for name, modules in _parts(model).items():
@@ -170,13 +180,11 @@ def param_groups(model: nn.Module, lr: float | dict[str, float], *, factor: floa
     return groups
 
 
-@torch.no_grad()
 def snapshot(module: nn.Module) -> dict[str, torch.Tensor]:
     """A copy of every parameter and buffer of a module by name, to compare with later."""
     return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
 
 
-@torch.no_grad()
 def changed(module: nn.Module, before: dict[str, torch.Tensor]) -> list[str]:
     """Names of the parameters and buffers that differ from a `snapshot`, on whatever devices the two are."""
     return [name for name, tensor in module.state_dict().items() if not torch.equal(tensor.cpu(), before[name].cpu())]

@@ -1,7 +1,5 @@
 """Load a network with its weights, and give it a head for a new task."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,10 +8,11 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import nn
+from torchvision.models import get_model, vgg
 
 from tlhelpers.device import current_profile
 from tlhelpers.errors import ModelError, WeightsError
-from tlhelpers.models.cards import ModelCard, set_card
+from tlhelpers.models.cards import ModelCard
 from tlhelpers.models.families import ARCHS, Arch, find_arch, get_blocks, get_head, head_path
 from tlhelpers.models.weights import pretrained, pretrained_preprocessing
 
@@ -34,8 +33,8 @@ def load_model(
             means `vgg16_gap`, the VGG16 that the package has weights of, unless ImageNet's weights are asked for.
         num_classes: outputs of a new head; None keeps the old one.
         classes: names of the outputs, instead of their number.
-        weights: "embedded" (trained by us on Tiny ImageNet, part of this package), "imagenet", "none" (random
-            numbers), or None for the pre-trained ones of this profile.
+        weights: "embedded" (ours, trained on Tiny ImageNet), "imagenet", "none" (random numbers), or None for the
+            pre-trained ones of this profile.
         size: side of the images in pixels; None takes the size that the weights were trained on.
         seed: of the random numbers of a new head, and of all weights with "none". The global generator stays as it is.
 
@@ -62,7 +61,7 @@ def load_model(
         state, card = pretrained(row, weights, model)
         replace_head(model, len(card.classes))
         model.load_state_dict(state)
-    set_card(model, card if size is None else replace(card, preprocessing=card.preprocessing.at(size)))
+    model.card = card if size is None else replace(card, preprocessing=card.preprocessing.at(size))
     if classes is not None or num_classes is not None:
         replace_head(model, num_classes, classes=classes, seed=seed)
     return model.eval()
@@ -74,15 +73,11 @@ def build(row: Arch) -> Any:
         import timm
 
         return timm.create_model("tf_efficientnet_lite0")
-    import torchvision
-
-    return _vgg16_gap() if row.name == "vgg16_gap" else torchvision.models.get_model(row.name, weights=None)
+    return _vgg16_gap() if row.name == "vgg16_gap" else get_model(row.name, weights=None)
 
 
 def _vgg16_gap() -> Any:
     """Torchvision's VGG16 with average pooling and one linear layer in place of its three large ones."""
-    from torchvision.models import vgg
-
     with torch.device("meta"):  # the large linear layers are not even allocated
         model: Any = vgg.vgg16(weights=None)
     model.features = vgg.make_layers(vgg.cfgs["D"])
@@ -99,13 +94,10 @@ def _vgg16_gap() -> Any:
 def replace_head(
     model: nn.Module, num_classes: int | None = None, *, classes: Sequence[str] | None = None, seed: int = 0
 ) -> nn.Module:
-    """Replace the last linear layer by a new, trainable one; changes the model in place, and returns it.
+    """Replace the last linear layer by a new, trainable one; changes the model and its card in place, and returns it.
 
-    Args:
-        model: a network of a known family. Its card, if it has one, names the new classes.
-        num_classes: outputs of the new layer, 2 or more.
-        classes: their names; makes `num_classes` unnecessary.
-        seed: of the new layer's random numbers (PyTorch's own initialisation of `nn.Linear`).
+    The new layer has `num_classes` outputs, 2 or more, or one for each of `classes`; `seed` is that of its random
+    numbers (PyTorch's own initialisation of `nn.Linear`).
     """
     count = num_classes if classes is None else len(classes)
     if count is None or count < 2 or (num_classes is not None and num_classes != count):
@@ -116,9 +108,8 @@ def replace_head(
         new = nn.Linear(old.in_features, count).to(old.weight.device, old.weight.dtype)
     parent, _, name = head_path(model).rpartition(".")
     setattr(model.get_submodule(parent), name, new)
-    card = getattr(model, "card", None)
-    if isinstance(card, ModelCard):
-        set_card(model, replace(card, classes=tuple(classes or ())))
+    if isinstance(card := getattr(model, "card", None), ModelCard):
+        model.card = replace(card, classes=tuple(classes or ()))  # type: ignore[assignment]
     return model
 
 

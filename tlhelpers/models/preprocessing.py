@@ -1,13 +1,12 @@
 """What a network's weights expect of an image, and the transforms that give it to them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from PIL import Image
+from torchvision.transforms import v2
 
 from tlhelpers.errors import ModelError
 
@@ -16,26 +15,19 @@ Transform = Callable[[Image.Image], torch.Tensor]
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """The input that weights were trained on. The defaults are those of torchvision's ImageNet weights.
+    """The input that weights were trained on. The defaults are those of torchvision's ImageNet weights."""
 
-    Attributes:
-        size: side of the square crop that the network sees, in pixels.
-        resize: shorter side of the image before the crop, in pixels.
-        mean, std: of each channel, for values between 0 and 1.
-        interpolation: "bilinear" or "bicubic".
-    """
-
-    size: int = 224
-    resize: int = 256
-    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    size: int = 224  # side of the square crop that the network sees, in pixels
+    resize: int = 256  # shorter side of the image before the crop, in pixels
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)  # of each channel, for values between 0 and 1
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
-    interpolation: str = "bilinear"
+    interpolation: str = "bilinear"  # or "bicubic"
 
     def __post_init__(self) -> None:
         for name in ("mean", "std"):  # lists, where they were read from JSON
             object.__setattr__(self, name, tuple(getattr(self, name)))
 
-    def at(self, size: int) -> Preprocessing:
+    def at(self, size: int) -> "Preprocessing":
         """The same for images of another size in pixels, the crop in the same proportion."""
         if size < 32:
             raise ModelError(f"size {size} px is too small: these networks shrink an image 32 times; use 32 or more")
@@ -43,19 +35,14 @@ class Preprocessing:
 
     def evaluation(self) -> Transform:
         """RGB PIL image -> float32 tensor (3, size, size): resize, crop the centre, normalise. Nothing random."""
-        from torchvision.transforms import v2
-
         resize = v2.Resize(self.resize, interpolation=v2.InterpolationMode(self.interpolation))
         return v2.Compose([resize, v2.CenterCrop(self.size), *self._to_tensor()])
 
     def training(self, augment: bool = True) -> Transform:
-        """RGB PIL image -> float32 tensor (3, size, size), augmented anew at each call.
+        """The same, of a crop of 50 to 100 % of the area, flipped half of the time; `evaluation()` if not `augment`.
 
-        A crop of 50 to 100 % of the area, flipped half of the time, drawn from torch's global generator, normalised as
-        in `evaluation()`. With `augment=False` it is `evaluation()`.
+        Both are drawn anew at each call, from torch's global generator.
         """
-        from torchvision.transforms import v2
-
         if not augment:
             return self.evaluation()
         mode = v2.InterpolationMode(self.interpolation)
@@ -68,7 +55,5 @@ class Preprocessing:
         return (images * std + mean).clamp(0, 1)
 
     def _to_tensor(self) -> list[Any]:
-        from torchvision.transforms import v2
-
         to_float = v2.ToDtype(torch.float32, scale=True)
         return [v2.PILToTensor(), to_float, v2.Normalize(list(self.mean), list(self.std))]

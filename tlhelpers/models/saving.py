@@ -1,7 +1,5 @@
 """Save a trained network in one safetensors file that says what it is, and read it back with checks."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from pathlib import Path
@@ -14,7 +12,7 @@ from torch import nn
 
 from tlhelpers.errors import WeightsError
 from tlhelpers.files import atomic_write
-from tlhelpers.models.cards import ModelCard, get_card, set_card
+from tlhelpers.models.cards import ModelCard, get_card
 from tlhelpers.models.families import find_arch, get_head
 from tlhelpers.models.loading import build, replace_head
 from tlhelpers.models.preprocessing import Preprocessing
@@ -27,9 +25,7 @@ def save(model: nn.Module, path: str | Path) -> Path:
 
     A crash leaves the old file or the new one, never a torn one.
 
-    Args:
-        model: a network with a card.
-        path: where to; its folder must exist. It is returned.
+    The network needs a card, and `path` a folder that exists; the path is returned.
     """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     facts = {**dataclasses.asdict(get_card(model)), "outputs": get_head(model).out_features}
@@ -41,13 +37,7 @@ def save(model: nn.Module, path: str | Path) -> Path:
 def load(path: str | Path, *, arch: str | None = None, classes: tuple[str, ...] | None = None) -> Any:
     """A network that `save` wrote, with its card, on the CPU in evaluation mode; everything in it can train.
 
-    Args:
-        path: the file.
-        arch: the expected architecture; None accepts any.
-        classes: the expected classes, in order; None accepts any.
-
-    Raises:
-        WeightsError: if the file is missing, damaged, not from `save`, or not what was expected; both sides are named.
+    A WeightsError says if the file is not whole, or not of the expected architecture or classes (None accepts any).
     """
     path = Path(path)
     if not path.is_file():
@@ -60,27 +50,23 @@ def load(path: str | Path, *, arch: str | None = None, classes: tuple[str, ...] 
         raise WeightsError(f"{path} is not a whole safetensors file ({error}): damaged, or of another kind") from error
     if metadata.get("format") != FORMAT:
         raise WeightsError(f"{path} was not written by tl.save: it does not say which network its weights are of")
-    card, outputs = _read_card(path, metadata.get("card", ""))
+    try:
+        facts = json.loads(metadata.get("card", ""))
+        outputs = int(facts.pop("outputs"))
+        facts["preprocessing"] = Preprocessing(**facts["preprocessing"])
+        facts["classes"], facts["details"] = tuple(facts["classes"]), tuple(map(tuple, facts.get("details", ())))
+        card = ModelCard(**facts)
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"the card inside {path} cannot be read: {error!r}") from error
     if arch is not None and arch != card.arch:
         raise WeightsError(f"{path} holds a {card.arch}, expected a {arch}")
     if classes is not None and tuple(classes) != card.classes:
         raise WeightsError(f"{path} has the classes {list(card.classes)}, expected {list(classes)}")
     with torch.random.fork_rng(devices=[]):  # its random numbers are replaced at once
-        model = replace_head(build(find_arch(card.arch)), outputs)
+        model: Any = replace_head(build(find_arch(card.arch)), outputs)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
         raise WeightsError(f"{path} says that it is a {card.arch}, but its tensors do not fit one: {error}") from error
-    set_card(model, card)
+    model.card = card
     return model.eval()
-
-
-def _read_card(path: Path, text: str) -> tuple[ModelCard, int]:
-    try:
-        facts = json.loads(text)
-        outputs = int(facts.pop("outputs"))
-        facts["preprocessing"] = Preprocessing(**facts["preprocessing"])
-        facts["classes"], facts["details"] = tuple(facts["classes"]), tuple(map(tuple, facts.get("details", ())))
-        return ModelCard(**facts), outputs
-    except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"the card inside {path} cannot be read: {error!r}") from error

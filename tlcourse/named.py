@@ -4,8 +4,6 @@
 Loaders raise DataError if files are missing, and DownloadError if a download fails or is needed in the quick profile.
 """
 
-from __future__ import annotations
-
 import functools
 import os
 from collections.abc import Sequence
@@ -14,9 +12,12 @@ from typing import Any
 
 import pooch
 from PIL import Image
+from torchvision.datasets import Flowers102, OxfordIIITPet
 
+from tlcourse.download import cache_folder, explain_failures, fetch
 from tlhelpers.data.dataset import DataCard, ImageData, ImageSplit
-from tlhelpers.data.download import cache_folder, explain_failures, fetch
+from tlhelpers.data.folder import load_folder
+from tlhelpers.data.splits import split_indices
 from tlhelpers.errors import DataError
 
 Folder = str | os.PathLike[str] | None
@@ -63,8 +64,6 @@ CARDS = {name: DataCard(name, *texts) for name, texts in _TEXTS.items()}
 
 def load_hymenoptera(*, root: Folder = None, verbose: bool = True) -> ImageData:
     """Ants and bees (47 MB), no test set; `verbose` prints which files are no photographs."""
-    from tlhelpers.data.folder import load_folder
-
     if root is None:
         archive = fetch(HYMENOPTERA, sha256=HYMENOPTERA_SHA256, size_hint=47_286_322)
         with explain_failures(archive):
@@ -75,8 +74,6 @@ def load_hymenoptera(*, root: Folder = None, verbose: bool = True) -> ImageData:
 
 def load_flowers102(*, root: Folder = None) -> ImageData:
     """102 kinds of flowers (345 MB) in the authors' splits: 1,020, 1,020 and 6,149 images."""
-    from torchvision.datasets import Flowers102
-
     files = {Flowers102._download_url_prefix + name: md5 for name, md5 in Flowers102._file_dict.values()}
     splits = []
     for name in ("train", "val", "test"):
@@ -91,21 +88,16 @@ def load_oxford_pets(*, root: Folder = None, val: float = 0.15, seed: int = 0) -
     `val` is the fraction of the authors' other 3,680 images that becomes the validation set, breed by breed; `seed`
     draws them.
     """
-    from torchvision.datasets import OxfordIIITPet
-
-    from tlhelpers.data.splits import split_indices
-
-    found = {
-        name: _torchvision(OxfordIIITPet, "oxford-iiit-pet", root, dict(OxfordIIITPet._RESOURCES), 811e6, split=name)
-        for name in ("trainval", "test")
-    }
-    paths, labels, classes = found["trainval"]._images, found["trainval"]._labels, found["trainval"].classes
-    train, val_split = (
-        _split(name, classes, [paths[i] for i in rows], [labels[i] for i in rows])
-        for name, rows in zip(("train", "val"), split_indices(labels, (1 - val, val), seed=seed), strict=True)
+    files = dict(OxfordIIITPet._RESOURCES)
+    both, last = (
+        _torchvision(OxfordIIITPet, "oxford-iiit-pet", root, files, 811e6, split=name) for name in ("trainval", "test")
     )
-    test = _split("test", classes, found["test"]._images, found["test"]._labels)
-    return ImageData("oxford_pets", train, val_split, test, CARDS["oxford_pets"])
+    splits = []
+    for name, rows in zip(("train", "val"), split_indices(both._labels, (1 - val, val), seed=seed), strict=True):
+        paths, labels = ([values[i] for i in rows] for values in (both._images, both._labels))
+        splits.append(_split(name, both.classes, paths, labels))
+    test = _split("test", both.classes, last._images, last._labels)
+    return ImageData("oxford_pets", splits[0], splits[1], test, CARDS["oxford_pets"])
 
 
 def _torchvision(dataset: Any, name: str, root: Folder, files: dict[str, str], size: float, *, split: str) -> Any:

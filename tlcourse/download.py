@@ -1,7 +1,5 @@
 """Download a file once and check its hash; the quick profile never touches the network."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import os
@@ -28,7 +26,7 @@ def fetch(url: str, *, sha256: str = "", md5: str = "", folder: Path | None = No
     Args:
         url: address of the file; its last part is the file's name.
         sha256: the expected hash, in hexadecimal digits.
-        md5: the same, where the source publishes no better one; one of the two must be given.
+        md5: the same, where the source publishes no better one.
         folder: where the file goes; None for `downloads` in `cache_folder()`.
         size_hint: size in bytes, for the message in the quick profile.
 
