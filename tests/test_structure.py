@@ -51,7 +51,7 @@ def test_a_wrong_import_is_found(line: str, tmp_path: Path) -> None:
     assert len(faults(tmp_path)) == len(before) + 1
 
 
-@pytest.mark.parametrize(("folder", "limit"), [("tlhelpers", 4500), ("tlcourse", 6500), ("tests", 9600)])
+@pytest.mark.parametrize(("folder", "limit"), [("tlhelpers", 4500), ("tlcourse", 6500), ("tests", 9000)])
 def test_the_code_stays_small(folder: str, limit: int) -> None:
     assert sum(path.read_text(encoding="utf8").count("\n") for path in (ROOT / folder).rglob("*.py")) <= limit
 

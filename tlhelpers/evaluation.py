@@ -78,8 +78,7 @@ def compute_features(model: nn.Module, split: ImageSplit, *, batch_size: int = 6
     profile = current_profile()
     place(model, profile.device)
     features: list[torch.Tensor] = []
-    keep = lambda _, inputs: features.append(inputs[0].float().cpu())  # noqa: E731
-    with get_head(model).register_forward_pre_hook(keep):
+    with get_head(model).register_forward_pre_hook(lambda _, inputs: features.append(inputs[0].float().cpu())):
         compute_logits(model, scoring_batches(model, split, batch_size), precision=profile.dtype)
     return torch.cat(features)
 
@@ -184,7 +183,7 @@ class Evaluation:
 
     def worst(self, count: int = 8) -> pd.DataFrame:
         """The mistakes, most certain first: columns index (into the split), key, true, predicted, confidence."""
-        confidence, predictions = self.probabilities.max(dim=1)
+        confidence, predictions = self.probabilities.amax(dim=1), self.predictions
         wrong = (predictions != self.labels).nonzero().flatten()
         order = wrong[confidence[wrong].argsort(descending=True, stable=True)][:count].tolist()
         true, predicted = ([self.classes[labels[i]] for i in order] for labels in (self.labels, predictions))

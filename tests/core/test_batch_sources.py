@@ -81,13 +81,6 @@ def test_a_transform_of_ones_own_can_be_cached_too(counted):
     assert (counted, len(calls)) == ([40, 8], 40)
 
 
-def test_unfreezing_further_moves_the_boundary():
-    model = toy_network(last=0)
-    assert "'flatten'" in fit(model).notes
-    assert "'layer3" in fit(tl.unfreeze(model, last=1)).notes
-    assert "ran once" not in fit(tl.unfreeze(model)).notes
-
-
 def test_what_does_not_fit_into_memory_is_not_cached(monkeypatch):
     cached = fit()
     monkeypatch.setattr(activation_cache, "memory_limit", lambda device: 1000)
@@ -95,8 +88,6 @@ def test_what_does_not_fit_into_memory_is_not_cached(monkeypatch):
     assert "ran once" not in plain.notes
     assert same_weights(plain.model, cached.model)
 
-
-# --- images -----------------------------------------------------------------------------------------------------
 
 CHANGES = {
     "vanished": lambda path: path.unlink(),

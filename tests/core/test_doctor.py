@@ -51,7 +51,6 @@ def test_a_python_that_is_too_old(monkeypatch):
         ("torch", "torch (==1.0)", "trouble", [f"torch==1.0 ({metadata.version('torch')})"]),
         ("no-such ; extra == 'course'", "torch", "note", ["no-such (missing) for the extra course"]),
         ("no-such ; extra == 'bench'", "torch", "ok", []),
-        ("no-such ; sys_platform == 'other'", "torch", "ok", []),
     ],
 )
 def test_packages(ours, torchvisions, level, fragments, monkeypatch):
@@ -112,7 +111,6 @@ def test_weights_are_compared_with_the_hashes_that_models_are_loaded_with(tmp_pa
     ("torchs", "torchvisions", "fragments"),
     [
         ("", "raise RuntimeError('operator torchvision::nms does not exist')", ["::nms", "torch torchvision"]),
-        ("raise OSError('libcudart.so.13: cannot open')", "", ["OSError: libcudart.so.13", "--force-reinstall"]),
         ("raise OSError('[WinError 126] loading c10.dll')", "", ["c10.dll", "Visual C++ Redistributable"]),
         ("import time; time.sleep(60)", "", ["no answer within 1 s", "Try again"]),
         ("import os; os._exit(139)", "", ["exit code 139", "--force-reinstall"]),
@@ -191,15 +189,6 @@ def test_a_check_that_fails_hides_no_other_and_a_wrong_setting_is_one_trouble(fr
     assert [each.level for each in findings] == ["note", "ok", "trouble"]  # and no check of the network
     assert first.found == "not checked: division by zero"
     assert "profile 'fast' (set by TL_PROFILE) is not known" in last.found
-
-
-def test_the_report_is_narrow_and_its_commands_are_whole():
-    command = f'    "/my files/python" -m pip install {"package " * 20}'.rstrip()
-    trouble = Finding("disk", "trouble", "words " * 40, f"{'advice ' * 30}\n{command}")
-    lines = str(Report((Finding("python", "ok", "3.12"), trouble))).splitlines()
-    assert lines[0] == "ok      python    3.12"
-    assert lines[-1] == "To repair: disk. Begin with the first, then ask again."
-    assert [line.strip() for line in lines if len(line) > 110] == [command.strip()]
 
 
 @pytest.mark.parametrize(("level", "code"), [("ok", 0), ("note", 0), ("trouble", 1)])

@@ -14,7 +14,6 @@ from tlhelpers.data.folder import load_folder
 from tlhelpers.data.images import BadImageError
 from tlhelpers.errors import DataError
 
-Counts = dict[str, dict[str, int]]
 PATIENT = r"([ab]\d\d)_"
 
 
@@ -54,8 +53,6 @@ def test_class_folders_are_divided_in_three(tmp_path):
     assert data.sizes().loc["cats"].to_dict() == {"train": 14, "val": 3, "test": 3}
     assert len(set(keys(data))) == len(keys(data)) == 60
     assert "divided at random by images (seed 0), taken from the folder: val 15%, test 15%" in data.card.summary
-    assert data.card.source.endswith("/pets")
-    assert "unknown" in data.card.licence
     assert all(split.groups is None for split in data.splits())
     for split in data.splits():
         for key, (image, label) in zip(split.keys, split, strict=True):
@@ -200,9 +197,8 @@ def test_images_work_in_worker_processes_and_after_the_working_directory_changed
         (lambda path, size: None, "has vanished since"),
         (lambda path, size: path.write_bytes(b"x" * 100), "has changed, from {size} to 100"),
         (lambda path, size: path.write_bytes(b"x" * size), "not an image"),
-        (lambda path, size: path.mkdir(), "has changed, from {size} to"),
     ],
-    ids=["vanished", "changed", "damaged", "replaced by a folder"],
+    ids=["vanished", "changed", "damaged"],
 )
 def test_what_happens_to_files_after_the_scan_is_named(tmp_path, change, message):
     data = load_folder(make_classes(tmp_path, {"a": 9, "b": 9}))

@@ -67,11 +67,9 @@ def test_where_nothing_speaks_for_a_class_there_is_no_heat(image):
     ("change", "expected"),
     [
         ({"image": torch.zeros(3, 64, 64)}, r"batch \(1, 3, height, width\); got \(3, 64, 64\)"),
-        ({"image": torch.zeros(2, 3, 64, 64)}, r"got \(2, 3, 64, 64\)"),
         ({"layer": "layer9"}, "no layer 'layer9'; its parts are conv1"),
         ({"layer": "fc"}, "needs maps"),
         ({"target": 3}, "target=3.* this ResNet has the classes 0 to 2"),
-        ({"target": -1}, "target=-1"),
     ],
 )
 def test_what_cannot_be_is_refused(change, expected):

@@ -15,10 +15,9 @@ from unittest import mock
 import fuzz_images
 import numpy as np
 import pytest
-from junk import make_classes, noise, plant_junk, png
+from junk import make_classes, noise, plant_junk
 from PIL import Image, ImageFile, ImageOps
 
-from tlhelpers.data import images
 from tlhelpers.data.images import BadImageError, open_image, read_image
 
 SUFFIXES = ["jpg", "png", "webp", "tif", "bmp", "ppm", "jp2"]
@@ -69,16 +68,13 @@ def test_lossless_rgb_is_unchanged_whatever_the_name_says(tmp_path, suffix):
     ("name", "image", "options", "expected"),
     [
         ("1.png", row("1", 0, 255), {}, [BLACK, WHITE]),
-        ("1.tif", row("1", 0, 255), {}, [BLACK, WHITE]),
         ("cmyk.jpg", Image.new("CMYK", (16, 16), (0, 255, 255, 0)), {}, RED),
-        ("cmyk.tif", Image.new("CMYK", (16, 16), (0, 255, 255, 0)), {}, RED),
         ("palette.png", row("P", 0, 1, 2), {}, [RED, GREEN, BLUE]),
         ("palette_index.png", row("P", 0, 1, 2), {"transparency": 1}, [RED, WHITE, BLUE]),
         ("palette_alpha.png", row("P", 0, 1, 2), {"transparency": b"\xff\x00\x80"}, [RED, WHITE, (127, 127, 255)]),
         ("alpha.png", row("RGBA", (*RED, 128), (9, 9, 9, 255), (9, 9, 9, 0)), {}, [(255, 127, 127), [9] * 3, WHITE]),
         ("grey_alpha.png", row("LA", (0, 128), (0, 0)), {}, [[127] * 3, WHITE]),
         ("grey_key.png", row("L", 7, 9), {"transparency": 7}, [WHITE, [9] * 3]),
-        ("rgb_key.png", row("RGB", (7, 7, 7), (9, 9, 9)), {"transparency": (7, 7, 7)}, [WHITE, [9] * 3]),
         ("16_key.png", Image.fromarray(np.uint16([[500, 257 * 9]])), {"transparency": 500}, [WHITE, [9] * 3]),
         ("16_rounded.png", Image.fromarray(np.uint16([[0, 128, 129, 257, 32767, 65406, 65407, 65535]])), {},
          [[value] * 3 for value in (0, 0, 1, 1, 127, 254, 255, 255)]),
@@ -99,12 +95,6 @@ def test_16_bit_ramp_stays_a_ramp(tmp_path, name):
     with Image.open(path) as plain:
         assert plain.mode in ("I;16", "I;16B", "I")
     assert np.array_equal(pixels(path), np.stack([np.arange(256).reshape(16, 16)] * 3, axis=-1))
-
-
-def test_16_bit_rgb(tmp_path):
-    values = np.array([0, 257 * 100, 65535, 65535, 0, 257 * 7], dtype=">u2")
-    (tmp_path / "a.png").write_bytes(png(2, 1, bits=16, colour=2, rows=b"\x00" + values.tobytes()))
-    assert pixels(tmp_path / "a.png").tolist() == [[[0, 100, 255], [255, 0, 7]]]
 
 
 @pytest.mark.parametrize("kind", ["RGB", "L", "MPO"])
@@ -187,17 +177,11 @@ def test_large_file_of_another_kind_is_not_read(tmp_path, monkeypatch):
     assert refusal(tmp_path / "film.jpg") == "not an image"
 
 
-def test_avif_where_pillow_has_it_and_where_it_lacks_it(tmp_path, monkeypatch):
+def test_a_format_that_this_pillow_lacks_is_named(tmp_path, monkeypatch):
     Image.init()
-    path = tmp_path / "a.avif"
-    if "AVIF" in Image.SAVE:
-        saved(Image.new("RGB", (32, 32), (200, 100, 50)), path)
-        assert np.abs(pixels(path).astype(int) - (200, 100, 50)).max() < 6
-        path.write_bytes(path.read_bytes()[:-20])
-        assert "truncated or damaged" in refusal(path)
     monkeypatch.delitem(Image.OPEN, "AVIF", raising=False)
-    path.write_bytes(HEIC.replace(b"heic", b"avif"))
-    assert "update it" in refusal(path)
+    (tmp_path / "a.avif").write_bytes(HEIC.replace(b"heic", b"avif"))
+    assert "AVIF is a format that this version of Pillow cannot read: update it" in refusal(tmp_path / "a.avif")
 
 
 def test_what_is_no_file(tmp_path):
@@ -212,9 +196,7 @@ def test_what_is_no_file(tmp_path):
     ("where", "name", "error", "reason"),
     [
         (Path, "open", PermissionError(13, "Permission denied"), "Permission denied"),
-        (Path, "open", OSError(5, "Input/output error"), "Input/output error"),
         (ImageFile.ImageFile, "load", MemoryError(), "memory"),
-        (Image.Image, "convert", MemoryError(), "memory"),
         (ImageOps, "exif_transpose", MemoryError(), "memory"),
     ],
 )
@@ -239,19 +221,6 @@ def test_many_threads_leave_the_warning_filters_as_they_were(tmp_path):
     assert list(filters) == before
     with pytest.warns(UserWarning, match="heard"):
         warnings.warn_explicit("heard", UserWarning, "Image.py", 1, module="PIL.Image")
-
-
-def test_filters_that_another_thread_sets_meanwhile_stay():
-    """Which `warnings.catch_warnings` in two threads would not grant."""
-    with warnings.catch_warnings():
-        with images._pillow_silenced():
-            with images._pillow_silenced():
-                warnings.filterwarnings("ignore", message="set while an image was being read")
-            assert images._SILENCE in warnings.filters, "the end of one reading must not end the other's silence"
-        assert images._SILENCE not in warnings.filters
-        assert "set while" in warnings.filters[0][1].pattern
-        with images._pillow_silenced():
-            warnings.resetwarnings()
 
 
 @functools.cache

@@ -55,7 +55,6 @@ def test_table_agrees_with_torchvision():
 
 
 def test_a_network_built_by_hand_is_recognised():
-
     model = resnet34(weights=None)
     assert head_path(tl.freeze(model, up_to="layer3")) == "fc"
     with pytest.raises(tl.ModelError, match="has no card"):
@@ -104,9 +103,6 @@ def test_only_efficientnet_lite_needs_timm(tmp_path, monkeypatch):
         tl.load_model("efficientnet_lite0")
 
 
-# --- preprocessing -----------------------------------------------------------------------------------------------
-
-
 def test_preprocessing_is_torchvisions_own():
     ours, theirs = tl.Preprocessing().evaluation(), ResNet18_Weights.DEFAULT.transforms()
     assert torch.allclose(ours(Image.fromarray(chelsea())), theirs(Image.fromarray(chelsea())), atol=1e-6)
@@ -121,9 +117,6 @@ def test_training_views_differ_and_are_normalised_alike():
     assert not torch.equal(training(noisy), training(noisy))
     assert torch.equal(preprocessing.training(augment=False)(noisy), evaluation(noisy))
     assert torch.allclose(preprocessing.undo(training(white)), torch.ones(3, 64, 64), atol=1e-6)
-
-
-# --- saving ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("arch", [name for name in ARCHS if name != "vgg16_bn"])  # half a gigabyte; vgg16 is enough

@@ -89,19 +89,6 @@ def test_pixels_that_do_not_fit_are_refused(pixels):
         PixelBatches(pixels, torch.zeros(4, dtype=torch.long), PREPROCESSING, Order(4, 2))
 
 
-def test_a_crop_is_that_of_torchvision():
-    """The same box, cut and resized by torchvision, differs by the interpolation only."""
-    from torchvision.transforms.v2 import functional as v2
-
-    smooth = v2.resize(torch.rand(1, 3, 6, 6, generator=torch.Generator().manual_seed(0)), [60, 60]).clamp(0, 1)
-    draw = torch.tensor([[0.5], [0.5], [0.25], [0.75], [0.9]])  # area 0.75, aspect 1, not mirrored
-    crop = random_crops(smooth, 0.5, draw, torch.ones(1), side=48)
-    side = 60 * 0.75**0.5
-    left, top = 0.25 * (60 - side), 0.75 * (60 - side)
-    expected = v2.resized_crop(smooth, round(top), round(left), round(side), round(side), [48, 48])
-    assert float((crop - expected).abs().mean()) < 0.02
-
-
 @pytest.mark.parametrize("count", [20, 24, 25])
 def test_an_order_is_that_of_a_data_loader_with_the_same_seed(count):
     numbers = TensorDataset(torch.arange(count))

@@ -10,7 +10,6 @@ import pytest
 import torch
 from PIL import Image
 from tiny_imagenet import load_pixels
-from torch import nn
 
 import tlhelpers as tl
 from tlhelpers.models import weights
@@ -46,70 +45,17 @@ def test_rounding_is_at_most_half_a_step_of_each_channels_own_scale(state):
         assert (error > 0).all()
 
 
-def test_growing_a_resnet_changes_nothing_at_first():
-    small = tl.load_model("resnet18")
-    large = tl.load_model("resnet34", len(small.card.classes), weights="none")
-    pretrain.grow_resnet(large, small)
-    images = torch.rand(2, 3, 64, 64)
-    for training in (False, True):  # nor while BatchNorm sees batches
-        torch.testing.assert_close(large.train(training)(images), small.train(training)(images), rtol=1e-4, atol=1e-4)
-    assert all(parameter.requires_grad for parameter in large.parameters())
-
-
-def vgg(layout):
-    """A VGG whose BatchNorm is as after some training."""
-    model = pretrain.vgg_with_batchnorm(layout, 5, 0)
-    norms = [layer for layer in model.features if isinstance(layer, nn.BatchNorm2d)]
-    assert len(norms) == {"A": 8, "D": 13}[layout]
-    for norm in norms:
-        for tensor in (norm.weight, norm.bias, norm.running_mean):
-            nn.init.normal_(tensor, std=0.3)
-        nn.init.uniform_(norm.running_var, 0.5, 2)
-    return model.eval()
-
-
-@torch.no_grad()
-def test_growing_a_vgg_and_folding_its_batchnorm_changes_nothing():
-    small, large = vgg("A"), vgg("D")
-    images, others = torch.rand(2, 4, 3, 64, 64)
-    folded = pretrain.folded(large)
-    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in folded.modules())
-    torch.testing.assert_close(folded(images), large(images), rtol=1e-4, atol=1e-5)
-    pretrain.grow_vgg(large, small, images)
-    for batch in (images, others):  # not only for the images that it was grown with
-        torch.testing.assert_close(large.eval()(batch), small(batch), rtol=1e-4, atol=1e-5)
-
-
 @pytest.fixture
 def tiny(tmp_path):
-    """Tiny ImageNet in miniature, in both layouts; the zip files are what is read while they are there."""
-    rng, rows = np.random.default_rng(0), ""
+    """Tiny ImageNet in miniature, as zip files."""
+    rng = np.random.default_rng(0)
     for split, wnid, number in itertools.product(("train", "val"), ("n01", "n02"), range(3)):
-        buffer, name = io.BytesIO(), f"{split}_{wnid}_{number}.JPEG"
+        buffer = io.BytesIO()
         Image.fromarray(rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(buffer, "PNG")
-        path = tmp_path / (f"train/{wnid}" if split == "train" else "val") / "images" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(buffer.getvalue())
         with zipfile.ZipFile(tmp_path / f"tiny_imagenet_{split}.zip", "a") as archive:
-            archive.write(path, f"{wnid}/{name}")
-        rows += f"{name}\t{wnid}\t0\t0\t63\t63\n" if split == "val" else ""
-    (tmp_path / "val" / "val_annotations.txt").write_text(rows, encoding="utf8")
+            archive.writestr(f"{wnid}/{split}_{wnid}_{number}.JPEG", buffer.getvalue())
     (tmp_path / "words.txt").write_text("n01\tgoldfish, Carassius\nn02\tbullfrog\n", encoding="utf8")
     return tmp_path
-
-
-@pytest.mark.parametrize("split", ["train", "val"])
-def test_both_layouts_of_the_source_give_the_same(tiny, split):
-    zips, again = (load_pixels(tiny, split, tiny / "cache") for _ in range(2))
-    (tiny / f"tiny_imagenet_{split}.zip").unlink()
-    files = load_pixels(tiny, split, tiny / "another cache")
-    assert zips.pixels.shape == (6, 3, 64, 64)
-    assert zips.classes == files.classes == ("goldfish", "bullfrog")
-    assert torch.equal(zips.pixels, files.pixels)
-    assert torch.equal(zips.pixels, again.pixels)
-    assert torch.equal(zips.labels, files.labels)
-    with pytest.raises(SystemExit, match="holds neither"):
-        load_pixels(tiny / "cache", split, tiny)
 
 
 @pytest.mark.slow

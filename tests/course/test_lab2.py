@@ -67,13 +67,6 @@ def test_extractor():
     proved("extractor", solved(), wrongs, like=like, classes=3)
 
 
-def test_the_extractor_of_the_lab_is_right():
-    """With the weights of the package; torchvision's own VGG16 has other layers before its head."""
-    like = tl.load_model("vgg16", weights="embedded", size=32)
-    found = outcome(NAME, "extractor", solved(like=like), like=like, classes=8)
-    assert found == ("right", "an image becomes 512 numbers, always the same ones")
-
-
 def test_shapes():
     right = {"block1": (4, 16, 16), "block3": (8, 4, 4), "block5": (8, 1, 1)}
     wrongs = {
@@ -316,6 +309,3 @@ def test_point_map():
     assert sum(len(line.get_xdata()) for line in drawn) == 10
     styles = {(line.get_color(), line.get_marker()) for line in drawn}
     assert len(styles) == 10, "each class must be told from the others"
-    assert chart.axes[0].get_xlabel() == "x"
-    assert chart.axes[0].get_xlim() == chart.axes[1].get_xlim(), "a place must mean the same in both"
-    assert list(tc.plots.point_map({"a": (points, labels)}, classes, title="T").axes[0].get_xticks()) == []

@@ -184,10 +184,7 @@ def test_a_probe_refuses_what_does_not_fit():
     damaged[3, 2] = np.nan
     for given, expected in (
         ((x, y[:29], x, y), r"numbers of samples: \[30, 29\]"),
-        ((x, y, x[:, :3], y), "X has 3 features"),
         ((damaged, y, x, y), "contains NaN"),
-        ((x, y, damaged, y), "contains NaN"),
-        ((x, y, x + np.inf, y), "contains infinity"),
     ):
         with pytest.raises(tl.DataError, match=expected):
             tc.linear_probe(*given)

@@ -147,9 +147,6 @@ def test_other_images_have_no_masks_and_phantoms_none_of_the_heart():
         tc.phantom_masks(small().train, of="heart")
 
 
-# --- with planted faults ------------------------------------------------------------------------------------------
-
-
 @functools.cache
 def flawed(seed=0):
     return tc.flawed_dataset(size=48, patients=12, seed=seed)
@@ -194,36 +191,12 @@ def test_the_seed_decides_the_flawed_data_set():
     assert not flawed().table.equals(flawed(seed=1).table)
 
 
-# --- physics ----------------------------------------------------------------------------------------------------
-
-
 def test_beer_and_lambert():
     """Twice the depth lets the square through; the half value layer of soft tissue is that of 60 keV."""
     depth, zero = np.array([[1.0, 2.0]]), np.zeros((1, 2))
     one, two = np.exp(-film.attenuation(depth, zero, zero, zero))[0]
     assert two == pytest.approx(one**2)
     assert np.log(2) / -np.log(one) == pytest.approx(3.2, abs=0.1)  # cm, 0.693 / (0.205 * 1.06)
-
-
-def test_bone_stops_more_than_soft_tissue_that_more_than_lung_that_more_than_air():
-    ten, two, zero = (np.full((1, 1), depth) for depth in (10.0, 2.0, 0.0))
-    bone, soft, lung, air, wet = (
-        film.attenuation(ten, *depths).item()
-        for depths in ((zero, zero, two), (zero,) * 3, (two, zero, zero), (zero, two, zero), (two, zero, zero, two))
-    )
-    assert bone > soft > lung > air > 0
-    assert wet == pytest.approx(soft), "a lung full of fluid is soft tissue"
-
-
-def test_more_attenuation_is_brighter_everywhere():
-    ramp = np.broadcast_to(np.linspace(0.5, 6, 64, dtype=np.float32), (64, 64))
-    exposure = film.Exposure(photons=np.inf, brightness=0, contrast=1, seed=0)
-    signal, lead = film.detector_signal(ramp), np.zeros((64, 64), np.float32)
-    lead[3, 3] = 1.0
-    plain, marked = (film.develop(signal, exposure, (0.5, 6.0), lead=each).astype(int) for each in (None, lead))
-    assert (np.diff(plain, axis=1) >= 0).all()
-    assert plain[0, -1] - plain[0, 0] > 60
-    assert marked[3, 3] > plain[3, 3]
 
 
 def test_noise_falls_with_the_root_of_the_dose():
@@ -233,13 +206,6 @@ def test_noise_falls_with_the_root_of_the_dose():
         exposure = film.Exposure(photons=photons, brightness=0, contrast=1, seed=3)
         noise = film.develop(signal, exposure, (0.6, 2.6)).astype(float).std()
         assert noise == pytest.approx(0.86 * 255 / 2 / np.sqrt(photons * 0.2), rel=0.1)
-
-
-def test_a_grid_and_its_matrix_agree():
-    grid = make_grid(32, shift=(0.05, -0.02), turn=0.1, zoom=0.9)
-    chest = np.stack([grid.x.ravel(), grid.y.ravel(), np.ones(32 * 32)])
-    down, across = (np.indices((32, 32)) + 0.5) / 32
-    assert np.abs(grid.matrix @ chest - [across.ravel(), down.ravel()]).max() < 1e-5
 
 
 def test_lungs_lie_where_the_masks_of_people_have_them():

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 import skimage.data
 import torch
-from matplotlib.colors import to_hex
 from matplotlib.text import Text
 from PIL import Image
 
@@ -27,9 +26,6 @@ def runs():
         for seed in range(3)
     ]
     return pd.DataFrame(rows)
-
-
-# --- Chart ------------------------------------------------------------------------------------------------------
 
 
 def test_class_names_are_drawn_as_they_stand():
@@ -74,11 +70,6 @@ def test_flat_areas_and_text_keep_their_colours(runs):
     assert len(chart.png()) < 0.5 * len(full.getvalue())
 
 
-def test_a_grid_without_images_says_so():
-    chart = plots.image_grid([], title="Errors")
-    assert (chart.alt, chart.get_suptitle()) == ("Errors: 0 images", "Errors: none")
-
-
 def test_history_marks_the_best_epoch_and_says_how_it_ends():
     columns = ["train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr", "seconds"]
     table = pd.DataFrame([[2, 0.1, 2, 0.2, 1, 1], [1, 0.6, 1.5, 0.5, 1, 1]], columns=columns, index=[1, 2])
@@ -91,59 +82,30 @@ def test_history_marks_the_best_epoch_and_says_how_it_ends():
         assert axis.lines[2].get_xdata() == [2, 2]
 
 
-# --- over seeds -------------------------------------------------------------------------------------------------
-
-
-def test_lines_have_a_panel_for_each_task_and_words_along_the_axis(runs):
+def test_lines_have_a_panel_for_each_task_and_a_band_for_the_spread(runs):
     chart = tc.plots.lines(
         runs, "layer", "score", "net", "task", title="T", xlabel="depth", ylabel="right", levels={"far": 0.1}
     )
     near, far = chart.axes
-    assert [near.get_title(), far.get_title()] == ["near", "far"]
-    assert [text.get_text() for text in near.get_xticklabels()] == ["stem", "deep"]
     assert near.lines[0].get_ydata() == pytest.approx([0.3, 0.3])  # means over seeds
     band = near.collections[0].get_paths()[0].vertices[:, 1]
     assert (band.min(), band.max()) == pytest.approx((0.2, 0.4))  # one standard deviation
     assert len(far.lines) == len(near.lines) + 1  # the level
     assert "near, ours from 30% at stem to 30% at deep" in chart.alt
-    assert [text.get_text() for text in chart.legends[0].get_texts()] == ["ours", "random", "guessing"]
 
 
 def test_lines_with_numbers_on_a_logarithmic_axis(runs):
     chart = tc.plots.lines(runs, "count", "score", title="T", xlabel="images", ylabel="y", log=True, percent=False)
     assert chart.axes[0].get_xscale() == "log"
-    assert [text.get_text() for text in chart.axes[0].get_xticklabels()] == ["10", "100"]
     assert chart.axes[0].lines[0].get_xdata().tolist() == [10, 100]
     assert chart.alt == "T: a line chart of y against images. y from 0.45 at 10 to 0.45 at 100."
-    assert chart.legends == []
 
 
-def test_epochs_have_whole_numbers_along_the_axis():
-    table = pd.DataFrame({"epoch": range(1, 21), "score": 0.5})
-    chart = tc.plots.lines(table, "epoch", "score", title="T", xlabel="epoch", ylabel="y")
-    assert all(tick == round(tick) for tick in chart.axes[0].get_xticks())
-
-
-def test_a_method_has_the_same_colour_in_every_figure():
-    table = pd.DataFrame({"x": 0, "y": 0.5, "method": ["SGD", "everything", "frozen", "AdamW"]})
-    chart = tc.plots.lines(table, "x", "y", "method", title="T", xlabel="x", ylabel="y")
-    colours = {line.get_label(): line.get_color() for line in chart.axes[0].lines}
-    bars = tc.plots.ranking(table, "y", "method", title="T", xlabel="y").axes[0].patches
-    hexes = dict(zip(table["method"], (to_hex(bar.get_facecolor()).upper() for bar in bars), strict=True))
-    for method in ("everything", "frozen"):
-        assert colours[method] == hexes[method] == tc.plots.METHOD_COLOURS[method]
-    assert len(set(colours.values())) == 4
-
-
-def test_bars_carry_their_numbers_the_first_on_top():
+def test_bars_carry_their_names_and_numbers():
     chart = tc.plots.bars(pd.Series([0.9, 0.001], index=["cup", "dog"]), title="T", xlabel="probability")
     (axis,) = chart.axes
     assert [text.get_text() for text in axis.texts] == ["90%", "below 1%"]
     assert [label.get_text() for label in axis.get_yticklabels()] == ["cup", "dog"]
-    assert axis.yaxis_inverted()
-
-
-# --- images -----------------------------------------------------------------------------------------------------
 
 
 def test_filters_are_shown_in_their_own_range_around_grey():
@@ -166,7 +128,6 @@ def test_activation_maps_shows_the_channels_that_vary_most_first():
     assert chart.alt == "Activation maps: stem has 4 maps of 1 x 2; deep has 2 maps of 1 x 2."
     titles = [axis.get_title() for axis in chart.axes]
     assert titles == ["the image", "channel 3", "channel 2", "", "channel 1", "channel 0"]
-    assert [axis.get_ylabel() for axis in chart.axes[::3]] == ["stem\n1 × 2", "deep\n1 × 2"]
     assert chart.axes[1].images[0].get_array().tolist() == [[3.0, 6.0]]
 
 

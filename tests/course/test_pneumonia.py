@@ -9,9 +9,7 @@ import pytest
 import radiograph_tuning
 import radiographs
 import torch
-from PIL import Image
 
-import tlcourse as tc
 import tlhelpers as tl
 
 SIDE = 64
@@ -91,60 +89,6 @@ def test_one_command_measures_every_method_and_nothing_twice(tool, folder, monke
     assert tool.main() == 0
 
 
-def test_fewer_ill_are_two_of_five(tool):
-    rows, labels = np.arange(100, 200), np.array([1] * 70 + [0] * 30)
-    chosen = tool.fewer_ill(rows, labels, seed=0)
-    assert labels[chosen - 100].mean() == 0.4
-    assert len(set(chosen)) == len(chosen)
-    assert set(rows[labels == 0]) <= set(chosen)
-
-
-def test_own_statistics_undo_a_shift_of_all_features(tool, folder, monkeypatch):
-    pool = tool.load(folder)
-    _, _, held = tool.divided(pool, 0)
-    judge, features = tool.trained(pool, OWN, "patient", 0), type(pool).features
-    before = judge("here", held)
-    monkeypatch.setattr(type(pool), "features", lambda self, *which: 3 + 2 * features(self, *which))
-    assert judge("here", held) == pytest.approx(before, abs=1e-3)
-
-
-@pytest.mark.slow
-def test_only_the_last_blocks_train_and_every_place_is_scored_without_the_training_images(tool, folder, monkeypatch):
-    pool = tool.load(folder)
-    train, val, held = splits = tool.divided(pool, 0)
-    model = radiograph_tuning._tuned(pool, train, val, 0)
-    before = tl.load_model("efficientnet_lite0", classes=radiograph_tuning.CLASSES, seed=0)
-    moved = tl.changed(model, tl.snapshot(before))
-    assert moved
-    assert all(name.startswith(("blocks.5", "blocks.6", "conv_head", "bn2", "classifier")) for name in moved)
-    odds = tool.tuned_odds(pool, splits, "patient", 0)
-    tests = np.arange(pool.trains, len(pool.labels))
-    for place, rows in (("here", np.concatenate([val, held, tests])), ("elsewhere", held)):
-        assert sorted(np.flatnonzero(~np.isnan(odds[place]))) == sorted(rows)
-    monkeypatch.setattr(radiograph_tuning, "_tuned", lambda *_: pytest.fail("trained again"))
-    assert np.array_equal(tool.tuned_odds(pool, splits, "patient", 0)["here"], odds["here"], equal_nan=True)
-
-
-@pytest.mark.parametrize("ill", [300, 700])
-def test_an_own_threshold_lies_between_the_two_hills_of_scores_that_have_moved(tool, ill):
-    labels = np.repeat([0, 1], [1000 - ill, ill])
-    odds = np.where(labels, 4, -4) + np.random.default_rng(0).normal(size=1000)
-    own = tool.valley(odds + 8)
-    assert own == pytest.approx(8, abs=0.5)
-    fixed, moved = (tool.scored(odds + 8, labels, odds, labels, np.repeat("", 1000), at) for at in (None, own))
-    assert fixed["specificity"] < 0.1
-    assert moved["balanced accuracy"] > 0.99
-    assert fixed["AUC"] == moved["AUC"]
-
-
-def test_without_a_test_set_it_is_left_out(tool, folder, tmp_path):
-    (tmp_path / "train").symlink_to(folder / "train")
-    pool, whole = tool.load(tmp_path), tool.load(folder)
-    assert pool.trains == len(pool.labels) == whole.trains < len(whole.labels)
-    assert pool.stamp != whole.stamp, "features of other files must not be taken"
-    assert (pool.labels == whole.labels[: pool.trains]).all()
-
-
 @pytest.mark.parametrize("seed", [0, 1])
 def test_no_patient_is_divided_unless_by_image(tool, folder, seed):
     pool = tool.load(folder)
@@ -165,27 +109,3 @@ def test_features_are_kept_and_follow_from_the_files(tool, folder, tmp_path, mon
     assert not np.array_equal(first, pool.features("elsewhere", "varied 1"))
     monkeypatch.setattr(tl, "compute_features", lambda *_: pytest.fail("computed again"))
     assert np.array_equal(first, pool.features("elsewhere", "varied 0"))
-
-
-@pytest.mark.parametrize("name", ["plain", "mirrored", "equalised", "varied", "elsewhere", "lettered"])
-def test_every_change_gives_a_grey_image_of_the_size(tool, name):
-    ramp = Image.fromarray(np.tile(np.arange(100, dtype=np.uint8), (80, 1)))
-    image = getattr(sys.modules["radiographs"], name)(ramp, SIDE)
-    assert (image.size, image.mode) == ((SIDE, SIDE), "L")
-    assert np.asarray(image).std() > 1, "an image is left"
-
-
-def test_four_depths_hold_the_mean_and_the_largest_value_of_every_channel(tool):
-    model = tl.load_model("efficientnet_lite0")
-    split = tl.load_data("phantom", size=SIDE, patients=6).train.select([0, 1, 2])
-    split = split.with_transform(model.card.preprocessing.evaluation())
-    maps = list(tc.activations(model, torch.stack([split[i][0] for i in range(3)])).values())[-4:]
-    expected = torch.cat([torch.cat([some.mean((2, 3)), some.amax((2, 3))], dim=1) for some in maps], dim=1)
-    assert torch.allclose(radiographs.four_depths(model, split), expected, atol=1e-5)
-    assert torch.allclose(maps[-1].mean((2, 3)), tl.compute_features(model, split), atol=1e-4), "the head's features"
-
-
-def test_the_threshold_is_where_sensitivity_and_specificity_are_alike(tool):
-    scores, labels = np.array([0.1, 0.2, 0.3, 0.6, 0.4, 0.7, 0.8, 0.9]), np.repeat([0, 1], 4)
-    at = tool.even_threshold(scores, labels)
-    assert (scores[labels == 1] >= at).mean() == (scores[labels == 0] < at).mean() == 0.75

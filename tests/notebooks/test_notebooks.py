@@ -6,11 +6,8 @@ from pathlib import Path
 
 import nbformat
 import notebooks
-import numpy as np
 import pytest
 import results_page
-
-from tlhelpers import plots
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = notebooks.sources()
@@ -69,10 +66,8 @@ def test_opens_with_what_is_learned_and_ends_with_a_summary(source):
 
 @EVERY_PAIR
 def test_links_lead_somewhere(source):
-    for target in re.findall(
-        r"\]\(([^)#]+)\)", "\n".join(prose_of(source))
-    ):  # only notebooks are copied for the learner
-        linked = (source.parent.parent / target).resolve()
+    for target in re.findall(r"\]\(([^)#]+)\)", "\n".join(prose_of(source))):
+        linked = (source.parent.parent / target).resolve()  # only notebooks are copied for the learner
         assert target.startswith("https://") or notebooks.source_of(linked) in SOURCES, target
 
 
@@ -113,13 +108,6 @@ def test_a_typed_number_is_found(text):
     assert len(typed_numbers(f"{text} <!-- given:  -->")) == 1
 
 
-def test_other_numbers_may_stand_in_prose():
-    text = "section 12.5, 8 classes, 224 pixels, `0.5 s`, ResNet18, 5 seeds, a (3, 224, 224) tensor"
-    assert typed_numbers(text) == []
-
-
-# --- the check finds what is planted ----------------------------------------------------------------------------
-
 SOURCE = "# %% [markdown]\n# # Title\n\n# %%\nprint('hello')\n"
 
 
@@ -152,16 +140,10 @@ def stream(name, text):
     return nbformat.v4.new_output("stream", name=name, text=text)
 
 
-def image(alt):
-    metadata = {} if alt is None else {"image/png": {"alt": alt}}
-    return nbformat.v4.new_output("display_data", {"image/png": "iVBORw0KGgo="}, metadata=metadata)
-
-
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
         (lambda b: b.cells[1].update(source="print('other')"), "cell 2 differs from the source in its source"),
-        (lambda b: b.cells[1].metadata.update(tags=["skip"]), "cell 2 differs from the source in its metadata"),
         (lambda b: b.cells.pop(0), "has 1 cells, its source has 2"),
         (lambda b: b.metadata.kernelspec.update(name="other"), "its kernel is"),
         (lambda b: b.cells[1].update(execution_count=None), "cell 2 was never executed"),
@@ -170,7 +152,7 @@ def image(alt):
         (output(stream("stderr", "Warning!")), "text from stderr: 'Warning!'"),
         (output(stream("stdout", "/home/ada/x")), "a path of one machine: '/home/ada/x'"),
         (output(stream("stdout", r"C:\Users\ada")), "a path of one machine"),
-        (output(image(None)), "image without alternative text (image/png)"),
+        (output(nbformat.v4.new_output("display_data", {"image/png": ""})), "image without alternative text"),
         (output(stream("stdout", "Not so here: it fell.")), "Not so here: it fell."),
         (output(stream("stdout", "x" * 600_000)), "has 601 kB, 600 at most"),
     ],
@@ -178,10 +160,6 @@ def image(alt):
 def test_a_planted_fault_is_found(pair, change, expected):
     faults = alter(pair, change)
     assert any(expected in fault for fault in faults), faults
-
-
-def test_an_image_with_alternative_text_is_fine(pair):
-    assert alter(pair, output(image("A chart."))) == []
 
 
 def test_prose_alone_is_taken_over_without_executing(pair):
@@ -200,14 +178,3 @@ def test_a_missing_or_broken_notebook_is_named(pair):
     assert "not a readable notebook" in notebooks.pair_faults(pair)[0]
     notebooks.notebook_of(pair).unlink()
     assert "missing" in notebooks.pair_faults(pair)[0]
-
-
-def test_ids_do_not_count_and_are_the_same_each_time(pair):
-    assert [c["id"] for c in notebooks.build(pair).cells] == [c["id"] for c in notebooks.build(pair).cells]
-    assert alter(pair, lambda b: b.cells[1].update(id="another")) == []
-
-
-def test_charts_carry_alternative_text_into_the_notebook():
-    data, metadata = plots.image_grid([np.zeros((4, 4, 3))], ["black"], title="One")._repr_mimebundle_()
-    assert data["image/png"].startswith(b"\x89PNG")
-    assert metadata["image/png"]["alt"] == "One: 1 images: black"

@@ -19,7 +19,7 @@ from tlhelpers.errors import DataError, closest
 
 @dataclass(frozen=True)
 class DataSetEntry:
-    """A named data set, which an installed package adds with an entry point in the group `tlhelpers.data_sets`."""
+    """A named data set; the entry points of the group `tlhelpers.data_sets` give sequences of these."""
 
     name: str
     what: str
