@@ -82,12 +82,12 @@ tc.plots.bars(
 # together again to see that nothing is missing.
 
 # %% tags=["nbval-ignore-output"]
-look = pretrained.card.preprocessing
+prep = pretrained.card.preprocessing
 
 
 def prepared(split):
-    """The images of a part as one tensor, as the network expects them."""
-    to_tensor = look.evaluation()
+    """The images of a split as one tensor, as the network expects them."""
+    to_tensor = prep.evaluation()
     return torch.stack([to_tensor(split.image(i)) for i in range(len(split))])
 
 
@@ -177,7 +177,7 @@ tc.report_finding(
 
 # %%
 maps = tc.activations(pretrained, test_images[:1])
-if look.size == 64:
+if prep.size == 64:
     for layer, output in maps.items():
         print(
             f"{layer:7}{output.shape[1]:4} channels of {output.shape[2]} x {output.shape[3]}"
@@ -185,7 +185,7 @@ if look.size == 64:
 
 # %% tags=["nbval-ignore-output"]
 seen = Image.fromarray(
-    (look.undo(test_images[0]).permute(1, 2, 0).numpy() * 255).astype("uint8")
+    (prep.undo(test_images[0]).permute(1, 2, 0).numpy() * 255).astype("uint8")
 )
 tc.plots.activation_maps(
     seen,
@@ -250,7 +250,7 @@ def answered(layer, channels, count=7):
         shown.append(image.permute(1, 2, 0).numpy())
         titles.append(f"{layer}, {channel}\nmade")
         for best in values[:, channel].argsort(descending=True)[:count].tolist():
-            pixels = look.undo(test_images[best])
+            pixels = prep.undo(test_images[best])
             shown.append(patch(pixels, places[best, channel], fields[layer]))
             titles.append(f"\n{held_out.classes[held_out.labels[best]]}")
     return shown, titles
@@ -352,10 +352,10 @@ digits = load_digits()
 
 def digit_images(numbers):
     """Digits as RGB images of the size that the network expects, prepared like all others."""
-    to_tensor = look.evaluation()
+    to_tensor = prep.evaluation()
     pixels = (digits.images[numbers] * (255 / 16)).astype("uint8")
     large = [
-        Image.fromarray(p).convert("RGB").resize((look.size, look.size)) for p in pixels
+        Image.fromarray(p).convert("RGB").resize((prep.size, prep.size)) for p in pixels
     ]
     return torch.stack([to_tensor(image) for image in large])
 
@@ -372,7 +372,7 @@ print(digits.images.shape, "digits, classes:", len(digits.target_names))
 
 # %% tags=["nbval-ignore-output"]
 tl.plots.image_grid(
-    [look.undo(image).permute(1, 2, 0).numpy() for image in digit_images(range(8))],
+    [prep.undo(image).permute(1, 2, 0).numpy() for image in digit_images(range(8))],
     title="The far task: handwritten digits, enlarged",
 )
 

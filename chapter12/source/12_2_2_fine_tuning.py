@@ -235,7 +235,7 @@ SAME = "no_significant_difference"
 
 
 def stands(name):
-    """The ways of a results file, compared seed by seed."""
+    """The methods of a results file, compared seed by seed."""
     return tc.compare_methods(tc.load_results(name).runs, "test", "method")
 
 
@@ -752,7 +752,7 @@ assert against[SAME].all()
 
 # %% tags=["nbval-ignore-output"]
 def advice(table, order):
-    """The best way, the first of those that tie with it in an order from cheap to dear, and what it is behind."""
+    """The best method, the first of those that tie with it in an order from cheap to dear, and what it is behind."""
     cheap = next(
         method for method in order if method in table.index and table.loc[method, SAME]
     )

@@ -491,11 +491,11 @@ print("Its first answer is a fair name for all", len(photos), "photographs.")
 # Each of these is in tutorials. Guess first: which of them ruins the answer, and which does hardly any harm?
 
 # %%
-look = lite.card.preprocessing
-bicubic = v2.InterpolationMode(look.interpolation)
+prep = lite.card.preprocessing
+bicubic = v2.InterpolationMode(prep.interpolation)
 to_float = v2.Compose([v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)])  # 0 to 1
-normalise = v2.Normalize(look.mean, look.std)
-crop = v2.Compose([v2.Resize(look.resize, interpolation=bicubic), v2.CenterCrop(look.size)])
+normalise = v2.Normalize(prep.mean, prep.std)
+crop = v2.Compose([v2.Resize(prep.resize, interpolation=bicubic), v2.CenterCrop(prep.size)])
 
 METHODS = {
     "as the weights expect": v2.Compose([crop, to_float, normalise]),
@@ -514,7 +514,7 @@ METHODS = {
         [v2.Resize((64, 64), interpolation=bicubic), to_float, normalise]
     ),
 }
-assert torch.equal(METHODS["as the weights expect"](cat), look.evaluation()(cat))
+assert torch.equal(METHODS["as the weights expect"](cat), prep.evaluation()(cat))
 
 # %% [markdown]
 # (Blue and red are swapped by OpenCV: `cv2.imread` gives BGR. 0 to 255 is what you get if you make a tensor from a NumPy

@@ -218,8 +218,8 @@ print("validation accuracy by strength:", {s: round(v, 3) for s, v in on_val.ite
 # <!-- given: settings of the cell below -->
 
 # %% tags=["nbval-ignore-output"]
-look = backbone.card.preprocessing
-mirrored = v2.Compose([look.evaluation(), v2.RandomHorizontalFlip(p=1)])
+prep = backbone.card.preprocessing
+mirrored = v2.Compose([prep.evaluation(), v2.RandomHorizontalFlip(p=1)])
 mirrored_test = tl.compute_features(backbone, data.test.with_transform(mirrored))
 rows = []
 for seed in range(SEED, SEED + 5):
@@ -412,12 +412,12 @@ result.show_worst(8)
 # %% tags=["nbval-ignore-output"]
 def evidence(i, **options):
     """The heat map of test image number i, for the class that the network names."""
-    return tl.grad_cam(model, look.evaluation()(data.test.image(i))[None], **options)
+    return tl.grad_cam(model, prep.evaluation()(data.test.image(i))[None], **options)
 
 
 def as_seen(i):
     """Test image number i as the network sees it, to be shown."""
-    return look.undo(look.evaluation()(data.test.image(i))).permute(1, 2, 0).numpy()
+    return prep.undo(prep.evaluation()(data.test.image(i))).permute(1, 2, 0).numpy()
 
 
 certain = result.probabilities.max(dim=1).values
@@ -449,10 +449,10 @@ tc.plots.evidence(
 # %% tags=["nbval-ignore-output"]
 def box_of(i):
     """The drawing's box as the network sees it: left, top, right, bottom in pixels."""
-    scale = look.resize / data.test.image(i).width
-    border = (look.resize - look.size) / 2  # cut off on each side
+    scale = prep.resize / data.test.image(i).width
+    border = (prep.resize - prep.size) / 2  # cut off on each side
     box = data.test.load.boxes(data.test.rows[i])[0]
-    return [int(np.clip(v * scale - border, 0, look.size)) for v in box]
+    return [int(np.clip(v * scale - border, 0, prep.size)) for v in box]
 
 
 def hotter(heat, box):
@@ -647,7 +647,7 @@ difference.agg(["mean", "std"]).T.round(3)
 torch.manual_seed(SEED)
 views = [kept["test"], mirrored_test]
 views += [
-    tl.compute_features(backbone, data.test.with_transform(look.training()))
+    tl.compute_features(backbone, data.test.with_transform(prep.training()))
     for _ in range(3)
 ]
 views = [(values - mean) / deviation for values in views]

@@ -65,8 +65,8 @@ print(f"network   {ARCH}")
 def load(seed, **options):
     """The images of this page; phantoms with other options where some are given."""
     if QUICK:
-        parts = {"patients": 110, "val_patients": 60, "test_patients": 110}
-        return tl.load_data("phantom", size=SIZE, seed=seed, **parts, **options)
+        counts = {"patients": 110, "val_patients": 60, "test_patients": 110}
+        return tl.load_data("phantom", size=SIZE, seed=seed, **counts, **options)
     if os.environ.get("TL_DATA"):
         return tl.load_data("chest_xray", root=os.environ["TL_DATA"], seed=seed)
     return tl.load_data("pneumonia_mnist", size=224)
@@ -112,7 +112,7 @@ tc.plots.outlined(
 
 # %%
 backbone = tl.load_model(ARCH, size=SIZE).to(profile.device).eval()
-look = backbone.card.preprocessing
+prep = backbone.card.preprocessing
 first_name, first = next(
     (n, m) for n, m in backbone.named_modules() if isinstance(m, nn.Conv2d)
 )
@@ -123,9 +123,9 @@ with torch.no_grad():
     summed.weight.copy_(first.weight.sum(dim=1, keepdim=True))
 
 # One mean and one standard deviation for all channels, so that they stay equal.
-grey = torch.stack([look.evaluation()(data.val.image(i)) for i in range(8)])
-grey = look.undo(grey)[:, :1].to(profile.device)
-grey = (grey - float(np.mean(look.mean))) / float(np.mean(look.std))
+grey = torch.stack([prep.evaluation()(data.val.image(i)) for i in range(8)])
+grey = prep.undo(grey)[:, :1].to(profile.device)
+grey = (grey - float(np.mean(prep.mean))) / float(np.mean(prep.std))
 with torch.inference_mode():
     repeated = first(grey.expand(-1, 3, -1, -1))
     gap = (repeated - summed(grey)).abs().max() / repeated.abs().max()
@@ -156,8 +156,8 @@ def features(model, images):
 
 
 def prepared(split):
-    """The images of a part as the weights expect them: a tensor (images, 3, height, width)."""
-    transform = look.evaluation()
+    """The images of a split as the weights expect them: a tensor (images, 3, height, width)."""
+    transform = prep.evaluation()
     return torch.stack([transform(split.image(i)) for i in range(len(split))])
 
 

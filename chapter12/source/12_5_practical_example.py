@@ -97,7 +97,7 @@ print("an image is", type(image).__name__, image.mode, "and its label is", label
 
 # %% tags=["nbval-ignore-output"]
 pretrained = tl.load_model(ARCH, size=SIZE)
-look = pretrained.card.preprocessing
+prep = pretrained.card.preprocessing
 print(pretrained.card)
 
 # %% [markdown]
@@ -106,29 +106,29 @@ print(pretrained.card)
 # twice and cannot learn it by heart. Both end with the same normalisation.
 
 # %%
-interpolation = v2.InterpolationMode(look.interpolation)
+interpolation = v2.InterpolationMode(prep.interpolation)
 to_normalised_tensor = [
     v2.PILToTensor(),
     v2.ToDtype(torch.float32, scale=True),  # 0...255 becomes 0...1
-    v2.Normalize(look.mean, look.std),
+    v2.Normalize(prep.mean, prep.std),
 ]
 train_transform = v2.Compose(
     [
-        v2.RandomResizedCrop(look.size, scale=(0.5, 1.0), interpolation=interpolation),
+        v2.RandomResizedCrop(prep.size, scale=(0.5, 1.0), interpolation=interpolation),
         v2.RandomHorizontalFlip(),
         *to_normalised_tensor,
     ]
 )
 val_transform = v2.Compose(
     [
-        v2.Resize(look.resize, interpolation=interpolation),
-        v2.CenterCrop(look.size),
+        v2.Resize(prep.resize, interpolation=interpolation),
+        v2.CenterCrop(prep.size),
         *to_normalised_tensor,
     ]
 )
 train_set = ImageFolder(folder / "train", transform=train_transform)
 val_set = ImageFolder(folder / "val", transform=val_transform)
-assert torch.equal(val_transform(image), look.evaluation()(image)), (
+assert torch.equal(val_transform(image), prep.evaluation()(image)), (
     "by hand and by the card: the same"
 )
 
@@ -136,7 +136,7 @@ assert torch.equal(val_transform(image), look.evaluation()(image)), (
 torch.manual_seed(SEED)
 views = [val_transform(image), *(train_transform(image) for _ in range(5))]
 tl.plots.image_grid(
-    [look.undo(view).permute(1, 2, 0).numpy() for view in views],
+    [prep.undo(view).permute(1, 2, 0).numpy() for view in views],
     ["validation", *["training"] * 5],
     title="One image, as validation and as training see it",
 )

@@ -53,8 +53,8 @@ print(data)
 def features(model, split):
     """The 512 numbers that go into the head, for every image of a part: (images, 512)."""
     model.fc = torch.nn.Identity()
-    look = model.card.preprocessing.evaluation()
-    images = torch.stack([look(split.image(i)) for i in range(len(split))])
+    transform = model.card.preprocessing.evaluation()
+    images = torch.stack([transform(split.image(i)) for i in range(len(split))])
     with torch.inference_mode():
         return torch.cat([model.eval()(batch) for batch in images.split(64)]).numpy()
 

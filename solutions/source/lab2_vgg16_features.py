@@ -172,7 +172,7 @@ lab.check("shapes", shapes, model=network, size=SIZE)
 # <details><summary>Hint 1</summary>
 #
 # `split.image(i)` is image `i`; `torch.stack` makes a batch of tensors. Or let
-# `DataLoader(split.with_transform(look), batch_size=64)` do both; its batches are pairs of images and labels.
+# `DataLoader(split.with_transform(transform), batch_size=64)` do both; its batches are pairs of images and labels.
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -193,12 +193,12 @@ lab.check("shapes", shapes, model=network, size=SIZE)
 def features(model, split):
     """What a network makes of every image of a part: NumPy array (images, features)."""
     # BEGIN ANSWER
-    look = model.card.preprocessing.evaluation()
+    transform = model.card.preprocessing.evaluation()
     device = next(model.parameters()).device
     model.eval()
     found = []
     with torch.inference_mode():
-        for images, _ in DataLoader(split.with_transform(look), batch_size=64):
+        for images, _ in DataLoader(split.with_transform(transform), batch_size=64):
             found.append(model(images.to(device)).cpu())
     return torch.cat(found).numpy()
     # END ANSWER
@@ -434,8 +434,8 @@ LAYERS = {"features.16": "block3", "features.23": "block4", "features.30": "bloc
 
 def block_maps(split):
     """The maps at the end of three blocks, for every image: {block: (images, channels, height, width)}."""
-    look = network.card.preprocessing.evaluation()
-    images = torch.stack([look(split.image(i)) for i in range(len(split))])
+    transform = network.card.preprocessing.evaluation()
+    images = torch.stack([transform(split.image(i)) for i in range(len(split))])
     return tc.activations(network, images, LAYERS)
 
 

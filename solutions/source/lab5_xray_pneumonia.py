@@ -865,14 +865,14 @@ lab.check("heat", pointing_game)
 
 
 # %%
-look = model.card.preprocessing  # resizes and crops, so masks have to go the same way
-as_seen = look.evaluation()
+prep = model.card.preprocessing  # resizes and crops, so masks have to go the same way
+as_seen = prep.evaluation()
 
 
 def seen_masks(masks):
     """Masks (images, height, width) as the network would see them."""
     images = [Image.fromarray(255 * mask.astype(np.uint8)).convert("RGB") for mask in masks]
-    return [look.undo(as_seen(image))[0].numpy() > 0.5 for image in images]
+    return [prep.undo(as_seen(image))[0].numpy() > 0.5 for image in images]
 
 
 def heats(head, images):
@@ -927,7 +927,7 @@ if lab.ready(pointing_game):
 first = range(3)
 seen = {name: clean if "clean" in name else marked for name in maps}
 tc.plots.evidence(
-    [look.undo(seen[name][i]).permute(1, 2, 0).numpy() for name in maps for i in first],
+    [prep.undo(seen[name][i]).permute(1, 2, 0).numpy() for name in maps for i in first],
     [maps[name][i] for name in maps for i in first],
     [name for name in maps for _ in first],
     title="The same patients, three times",
@@ -1060,7 +1060,7 @@ OWN = [method for method in cells.index.unique("method") if "own" in method]
 
 
 def over_divisions(rows):
-    """Mean ± standard deviation, in per cent, one line for each way and place."""
+    """Mean ± standard deviation, in per cent, one line for each method and place."""
     groups = (100 * rows[SHOWN]).groupby(
         level=["method", "divided_by", "place"], sort=False
     )

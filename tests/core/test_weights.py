@@ -140,7 +140,7 @@ def test_damaged_and_missing_files_of_the_pip_package_are_named(monkeypatch, tmp
 @pytest.mark.parametrize(("arch", "asked"), [("resnet50", None), ("resnet18", "imagenet"), ("vgg16", "imagenet")])
 def test_quick_never_asks_the_network(hub, no_network, arch, asked):
     tl.use_profile("quick", device="cpu", precision="fp32")
-    expected = rf"ImageNet weights of {arch} must.*never touches the network.*use_profile\('full'.*resnet18, "
+    expected = rf"ImageNet weights of {arch} must.*never touches the network.*: resnet18, .*use_profile\('full'"
     with pytest.raises(tl.WeightsError, match=expected):
         tl.load_model(arch, weights=asked)
 
