@@ -25,10 +25,10 @@ def fetch(url: str, *, sha256: str = "", md5: str = "", folder: Path | None = No
 
     Args:
         url: address of the file; its last part is the file's name.
-        sha256: the expected hash, in hexadecimal digits.
+        sha256: the expected hash, in hexadecimal digits; this or `md5` is required.
         md5: the same, where the source publishes no better one.
         folder: where the file goes; None for `downloads` in `cache_folder()`.
-        size_hint: size in bytes, for the message in the quick profile.
+        size_hint: expected size in bytes, for messages and the progress bar.
 
     Raises:
         DownloadError: in the quick profile, unless the file is there; if network, server, disk or hash are at fault.

@@ -25,7 +25,7 @@ Folder = str | os.PathLike[str] | None
 HYMENOPTERA = "https://download.pytorch.org/tutorial/hymenoptera_data.zip"
 HYMENOPTERA_SHA256 = "fbc41b31d544714d18dd1230b1e2b455e1557766e13e67f9f5a7a23af7c02209"
 MEDMNIST = "MedMNIST v2 (Yang et al. 2023, https://medmnist.com), made from"
-NOT_MEDICAL = "a diagnostic device, nor a step to one: validation flatters, since it may hold patients of training; "
+NOT_MEDICAL = "a diagnostic device: validation scores are too high, since patients may also be in training; "
 
 _TEXTS = {  # name -> summary, source, licence, what it must not be taken for
     "hymenoptera": (
@@ -44,7 +44,7 @@ _TEXTS = {  # name -> summary, source, licence, what it must not be taken for
         "photographs of 37 breeds, 12 of cats and 25 of dogs, about 200 a breed; half of them for testing",
         "https://www.robots.ox.ac.uk/~vgg/data/pets/ (Parkhi et al. 2012)",
         "CC BY-SA 4.0; the photographers keep their rights",
-        "free of ImageNet, which has many of the breeds as classes; nor is the validation set the authors'",
+        "unseen by ImageNet networks: many of the breeds are ImageNet classes; and the validation set is drawn here",
     ),
     "pneumonia_mnist": (
         "chest radiographs of children, normal or pneumonia: 4,708 for training, 524 validation, 624 test",
@@ -56,14 +56,14 @@ _TEXTS = {  # name -> summary, source, licence, what it must not be taken for
         "photographs of the retina, graded 0 to 4 by the damage of diabetes: 1,080 training, 120 validation, 400 test",
         f"{MEDMNIST} DeepDRiD (Liu et al. 2022)",
         "CC BY 4.0",
-        f"{NOT_MEDICAL}several photographs of a person are in it",
+        f"{NOT_MEDICAL}several photographs of one person are in it",
     ),
 }
 CARDS = {name: DataCard(name, *texts) for name, texts in _TEXTS.items()}
 
 
 def load_hymenoptera(*, root: Folder = None, verbose: bool = True) -> ImageData:
-    """Ants and bees (47 MB), no test set; `verbose` prints which files are no photographs."""
+    """Ants and bees (47 MB), no test set; `verbose` prints which files could not be used."""
     if root is None:
         archive = fetch(HYMENOPTERA, sha256=HYMENOPTERA_SHA256, size_hint=47_286_322)
         with explain_failures(archive):
@@ -85,7 +85,7 @@ def load_flowers102(*, root: Folder = None) -> ImageData:
 def load_oxford_pets(*, root: Folder = None, val: float = 0.15, seed: int = 0) -> ImageData:
     """37 breeds of cats and dogs (811 MB); the test set (3,669 images) is the authors'.
 
-    `val` is the fraction of the authors' other 3,680 images that becomes the validation set, breed by breed; `seed`
+    `val` is the fraction of the authors' other 3,680 images that becomes the validation set, by breed; `seed`
     draws them.
     """
     files = dict(OxfordIIITPet._RESOURCES)

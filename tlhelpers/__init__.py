@@ -7,9 +7,9 @@ and `python -m tlhelpers doctor` works where torch itself is broken.
 import os
 import sys
 
-# On Linux the threads of one torch operation wait for each other by spinning. Where another program has one of
-# the cores, they spin for nothing: a network ran 15 times slower on 2 cores. Asked to sleep, they do not.
-if "torch" not in sys.modules:  # it is read once, when torch is imported
+# On Linux the threads of one torch operation wait for each other in a busy loop. If another program uses one of the
+# cores, that wastes whole time slices: a network ran 15 times slower on 2 cores. "passive" makes them sleep instead.
+if "torch" not in sys.modules:  # torch reads the variable once, when it is imported
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 try:

@@ -20,7 +20,7 @@ WEIGHTS_FILE = "model.safetensors"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0 for success, 1 for trouble, 130 after Ctrl-C."""
+    """Run one command; returns the exit code: 0, 1 for an error, 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):  # a terminal without ✓ or – must not end the run
         if hasattr(stream, "reconfigure"):
@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     train.set_defaults(command=_train)
     add = train.add_argument
     add("data", help="folder with a subfolder for each class, with or without train/val/test; or a name")
-    # Of the networks that need no download, the one that has seen most: ImageNet, at 224 px.
+    # The strongest network that needs no download: it has ImageNet weights.
     add("--arch", default=os.environ.get("TL_ARCH") or "efficientnet_lite0", help="architecture")
     add("--out", type=Path, help="folder for weights, history and report")
     add("--epochs", type=int, default=10, help="passes over the training images")
@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
 
     predict = commands.add_parser("predict", help="say what a trained network sees in images")
     predict.set_defaults(command=_predict)
-    predict.add_argument("run", type=Path, help="folder that `train --out` wrote, or a .safetensors file")
+    predict.add_argument("run", type=Path, help="folder of one run of `train --out`, or a .safetensors file")
     predict.add_argument("images", nargs="+", type=Path, help="image files")
     predict.add_argument("--top", type=int, default=3, help="classes to name for each image")
 

@@ -1,4 +1,4 @@
-"""What a frozen prefix computes, computed once: activations take the place of images."""
+"""The activation cache: run the frozen prefix once, and train on its outputs instead of on images."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ from tlhelpers.progress import tqdm
 
 
 class ActivationBatches:
-    """Batches of (activations, labels), from values (views * images, ...), maps with their channels last."""
+    """Batches of (activations, labels); `values` is (views * images, features), or (..., height, width, channels)."""
 
     def __init__(self, values: torch.Tensor, labels: torch.Tensor, order: Order) -> None:
         self.values, self.labels, self.order, self.epoch = values, labels.to(values.device), order, 1
@@ -36,7 +36,7 @@ class ActivationBatches:
 def cache_activations(
     prefix: nn.Module, images: ImageSource, order: Order, precision: torch.dtype, views: int = 1
 ) -> ActivationBatches | None:
-    """Run the frozen prefix over every image, `views` times; None if the activations do not fit into memory."""
+    """Run the frozen prefix over every image, `views` times; None if its outputs exceed `memory_limit`."""
     device, labels = device_of(prefix), images.split.labels
     batches = images.batches(Order(len(labels), order.batch_size))
     values, written = torch.empty(0), 0

@@ -27,18 +27,18 @@ from tlhelpers.pixel_batches import Order
 
 @dataclass
 class BatchSources:
-    """What a run reads, and the networks that take it."""
+    """The training and validation batches of a run, and the network that each of them is fed to."""
 
     train: Any  # batches of (images or activations, labels)
     val: Any
-    network: nn.Module  # takes those of `train`: the whole network, or what follows the frozen prefix
-    val_network: nn.Module  # takes those of `val`
-    augmentation: str = "the reader's own batches"  # how images are augmented, for a checkpoint to compare
+    network: nn.Module  # takes the batches of `train`: the whole network, or what follows the frozen prefix
+    val_network: nn.Module  # takes the batches of `val`
+    augmentation: str = "your own batches"  # how images are augmented, for a checkpoint to compare
     notes: list[str] = field(default_factory=list)  # sentences that say what was done
 
 
 def own_batches(model: nn.Module, batches: Mapping[str, Any]) -> BatchSources:
-    """The reader's own batches, which the whole network takes; a TrainingError if there are none."""
+    """Your own batches, fed to the whole network; a TrainingError if "train" or "val" is missing or empty."""
     for split in ("train", "val"):
         if split not in batches or len(batches[split]) == 0:
             raise TrainingError(f"'{split}' has no batch; expected batches for the keys 'train' and 'val'")
@@ -48,14 +48,14 @@ def own_batches(model: nn.Module, batches: Mapping[str, Any]) -> BatchSources:
 def choose_sources(
     model: nn.Module, data: Any, options: FitOptions, precision: torch.dtype, *, validates: bool = True
 ) -> BatchSources:
-    """Choose where batches come from, and which part of the network must run in every step; `data` as in `fit`."""
+    """Choose where batches come from and what of the network runs in every step; `val` only if it `validates`."""
     if not isinstance(data, ImageData):
         return own_batches(model, data)
     augment, views = options.augment, options.views
     train, val = ImageSource(model, data.train, augment, options.seed), ImageSource(model, data.val)
     train_order = Order(len(data.train), options.batch_size, options.seed)
     val_order = Order(len(data.val), 2 * options.batch_size)
-    kind = "a function" if callable(augment) else augment
+    kind = "a function" if callable(augment) else "True, from files" if augment and not train.num_bytes else augment
     notes = [_how_images_are_read(train, val)]
     sources = BatchSources(None, None, model, model, f"augment={kind}, views={views}", notes)
     split = split_at_frozen_prefix(model) if options.cache else None
@@ -76,7 +76,7 @@ def choose_sources(
             sources.val = cache_activations(split.frozen, val, val_order, precision)
             sources.val_network = model if sources.val is None else split.trainable
     sources.train = sources.train or train.batches(train_order)
-    sources.val = sources.val or val.batches(val_order)
+    sources.val = sources.val or (val.batches(val_order) if validates else None)
     return sources
 
 
@@ -86,7 +86,7 @@ def scoring_batches(model: nn.Module, split: ImageSplit, batch_size: int) -> Any
 
 
 def at_epoch(batches: Any, epoch: int) -> Any:
-    """The same batches, told which epoch it is, from 1, if they ask for that."""
+    """Call `batches.set_epoch(epoch)`, from 1, if there is such a method, and return the batches."""
     if hasattr(batches, "set_epoch"):
         batches.set_epoch(epoch)
     return batches

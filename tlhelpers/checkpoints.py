@@ -1,8 +1,8 @@
-"""Checkpoints: what a training run needs to go on in another process as if nothing had happened.
+"""Checkpoints: all that a run needs to resume, in another process, exactly where it stopped.
 
-After each epoch one file, `last.pt`, takes the place of the one before, whole or not at all. It holds the weights, the
-state of optimizer, scheduler, loss scaling and averaging, every random generator that training draws from, the history,
-and the best epoch's weights. `best.safetensors` has those too, for `tl.load`.
+After each epoch the file `last.pt` is replaced, in one step. It holds the weights, the state of optimizer, scheduler,
+loss scaling and averaging, every random generator that training draws from, the history, and the best epoch's weights.
+`best.safetensors` has only those, for `tl.load`.
 """
 
 import contextlib

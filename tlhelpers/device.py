@@ -1,7 +1,7 @@
 """Which profile, device and precision are in force, and why.
 
 Two profiles run the same notebooks: `quick` (a laptop CPU, no network) and `full` (downloaded weights and real data,
-best on a GPU). Device and precision are found by trying. `use_profile`, or TL_PROFILE and the like, set all three.
+best on a GPU). Device and precision are found by trying; `use_profile` and environment variables set all three.
 """
 
 import functools
@@ -18,7 +18,7 @@ from tlhelpers.errors import TLError
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 DEFAULT_DATA = {"quick": "safari", "full": "hymenoptera"}
-MIN_GAIN = 1.3  # a CPU computes in bf16 only if that is this many times faster: timings are noisy, results must not be
+MIN_GAIN = 1.3  # a CPU computes in bf16 only if that is this many times as fast: noise must not change the choice
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def bf16_gain() -> float:
     # The numbers are not random ones, since the reader may have seeded the generator.
     images = torch.linspace(-1, 1, 16 * 64 * 28 * 28).reshape(16, 64, 28, 28).to(memory_format=torch.channels_last)
     kernels = torch.linspace(-1, 1, 64 * 64 * 9).reshape(64, 64, 3, 3).requires_grad_()
-    # Windows counts processor time in ticks of 16 ms, longer than a step; there the clock on the wall has to do.
+    # Windows counts processor time in ticks of 16 ms, longer than a step; there wall-clock time is used.
     clock = time.process_time if time.get_clock_info("process_time").resolution < 1e-4 else time.perf_counter
 
     best = {False: float("inf"), True: float("inf")}  # seconds
@@ -156,5 +156,5 @@ def bf16_gain() -> float:
                 functional.conv2d(images, kernels, padding=1).sum().backward()
             best[bf16] = min(best[bf16], clock() - start)
         if number == 1 and best[True] > 2 * best[False]:
-            break  # it is hopeless, and slow to measure
+            break  # clearly slower: more rounds would only take time
     return best[False] / best[True]

@@ -74,7 +74,8 @@ def doctor(*, quick: bool = False) -> Report:
         try:
             level, found, advice = check()
         except Exception as error:  # one failing check must not hide the others
-            level, found, advice = "trouble" if isinstance(error, TLError) else "note", f"not checked: {error}", ""
+            level = "trouble" if isinstance(error, TLError | ValueError) else "note"
+            found, advice = f"not checked: {error}", ""
         findings.append(Finding(check.__name__.partition("_")[2], level, found, "" if level == "ok" else advice))
         if check in SLOW and level == "trouble":
             break  # the others need what this one tried

@@ -19,7 +19,7 @@ class TLError(Exception):
 
 
 class DataError(TLError, ValueError):
-    """Images, labels or a folder are not as they must be."""
+    """Images, labels or a folder are missing, damaged or do not fit together."""
 
 
 class DownloadError(TLError, OSError):

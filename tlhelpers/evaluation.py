@@ -36,7 +36,7 @@ def evaluate(model: nn.Module, split: ImageSplit, *, batch_size: int = 64) -> "E
 
     Raises:
         TrainingError: if the network's outputs are not the classes of the split.
-        DataError: if outputs are not finite.
+        DataError: if outputs are not finite, or naming an image that cannot be read.
     """
     check_fits(model, split)
     profile = current_profile()
@@ -158,7 +158,7 @@ class Evaluation:
 
     @property
     def balanced_accuracy(self) -> float:
-        """Mean recall over the classes; always naming the largest class gives 1 / classes."""
+        """Mean recall over the classes that have images; always naming one class gives 1 / classes."""
         return float(self.per_class()["recall"].mean())
 
     @property

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: checksums, and writing that no crash can tear."""
+"""Checksums of files, and writing that a crash cannot leave half-done."""
 
 import contextlib
 import glob
@@ -30,7 +30,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a file for writing bytes so that `path` is, at any instant, the old file or the whole new one.
 
     The bytes go to a hidden file beside it, which takes its name when the block ends without an error; after an error,
-    Ctrl-C included, it is removed and `path` is as before. Of a symbolic link, the file that it names is replaced.
+    Ctrl-C included, it is removed and `path` is as before. If `path` is a symbolic link, its target is replaced.
 
     Raises:
         OSError: if the folder does not exist or cannot be written to, `path` is a folder, or the disk is full.

@@ -22,7 +22,7 @@ _FIXED_FILES = (
     *(f"torch.nn.modules.{name}" for name in ("activation", "conv", "flatten", "linear", "padding")),
     "timm.layers.adaptive_avgmax_pool",
 )
-_FIXED = (nn.MaxPool2d, nn.AvgPool2d, pooling._AdaptiveAvgPoolNd, pooling._AdaptiveMaxPoolNd, nn.Upsample, nn.ZeroPad2d)
+_FIXED = (nn.MaxPool2d, nn.AvgPool2d, pooling._AdaptiveAvgPoolNd, pooling._AdaptiveMaxPoolNd, nn.Upsample)
 _RANDOM = (nn.RReLU, activation.MultiheadAttention)
 _FIXED_CALLS = {
     *(operator.add, operator.mul, operator.sub, operator.truediv, operator.getitem, getattr),
@@ -30,8 +30,8 @@ _FIXED_CALLS = {
     *(functional.relu, functional.gelu, functional.silu, functional.adaptive_avg_pool2d, functional.avg_pool2d),
     *("add", "mul", "mean", "flatten", "view", "reshape", "permute", "contiguous", "relu", "size"),
 }
-# Functions that draw random numbers unless their argument `training`, at this position, says otherwise.
-_SWITCHED: dict[Any, int] = {stochastic_depth: 3, functional.dropout: 2}
+# Functions that are random unless training=False; the number is the position of that argument.
+_RANDOM_IN_TRAINING: dict[Any, int] = {stochastic_depth: 3, functional.dropout: 2}
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def split_at_frozen_prefix(model: nn.Module) -> SplitModel | None:
 
 
 class _Trainable(nn.Module):
-    """The upper piece; the functional dropouts of a `forward` need a graph of their own for each mode."""
+    """The part after the cut: a graph for each mode, since functional dropout is fixed when a graph is traced."""
 
     def __init__(self, training: nn.Module, evaluation: nn.Module) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class _Tracer(fx.Tracer):
 
 
 def _last_fixed(graph: fx.Graph, model: nn.Module) -> int | None:
-    """Number of the last node before anything changes that alone carries all that comes after it."""
+    """Index of the last node, before any that changes, on which alone all later nodes depend."""
     nodes = list(graph.nodes)
     number = {node: i for i, node in enumerate(nodes)}
     found, furthest = None, 0  # the furthest use of any value computed so far
@@ -110,8 +110,8 @@ def _changes(node: fx.Node, model: nn.Module) -> bool:
     if node.op == "get_attr":
         tensor: Any = operator.attrgetter(str(node.target))(model)
         return not isinstance(tensor, torch.Tensor) or tensor.requires_grad
-    if node.op == "call_function" and node.target in _SWITCHED:
-        position = _SWITCHED[node.target]
+    if node.op == "call_function" and node.target in _RANDOM_IN_TRAINING:
+        position = _RANDOM_IN_TRAINING[node.target]
         return node.kwargs.get("training", node.args[position] if len(node.args) > position else True) is not False
     if node.op in ("call_function", "call_method"):
         return node.target not in _FIXED_CALLS

@@ -1,4 +1,4 @@
-"""Grad-CAM: where in an image a network found its evidence."""
+"""Grad-CAM: which regions of an image support a prediction."""
 
 from typing import Any
 
@@ -18,14 +18,14 @@ def grad_cam(
 ) -> np.ndarray[Any, Any]:
     """A heat map of the evidence for a class (Selvaraju et al. 2017).
 
-    The layer's maps are added up, each weighted by how much the class's logit rises with it; what is negative becomes
-    zero, and the sum is enlarged to the image's size: float32 (height, width). The highest value is set to 1, so the
-    maps of two images do not say whose evidence was stronger. The network stays as it is, and runs in fp32.
+    The layer's feature maps are added up, each weighted by the mean gradient of the class's logit. Negative values
+    become 0, and the sum is enlarged to the image's size: float32 (height, width), the highest value 1, so that heat
+    maps of two images cannot be compared in strength. The network runs in fp32 and does not change.
 
     Args:
         model: a classifier, frozen or not.
         image: one normalised image, float (1, 3, height, width).
-        layer: the layer, or its path ("layer3"), with maps as output; None is the last one with maps: `last_maps`.
+        layer: the layer, or its path ("layer3"), that outputs feature maps; None: `last_maps`.
         target: the class that the evidence is for; None is the predicted class.
 
     Raises:
@@ -64,7 +64,7 @@ def grad_cam(
 
 
 def last_maps(model: nn.Module) -> nn.Module:
-    """The last layer of the last convolutional block; of VGG the one before the pooling, whose maps are finer."""
+    """The last layer of the last convolutional block; of VGG the one before the pooling, whose maps are larger."""
     blocks = get_blocks(model)
     blocks.pop("classifier", None)  # linear layers have no maps
     *_, modules = blocks.values()

@@ -22,14 +22,14 @@ from tlhelpers.options import Augment
 from tlhelpers.pixel_batches import SMALLEST_CROP, Order, PixelBatches
 from tlhelpers.progress import in_threads
 
-SPARE = 1.25  # images to crop from are kept this many times larger than the crops
+SPARE = 1.25  # images to crop at random are kept with a side this many times the crop's
 
-Pixels = tuple[torch.Tensor, torch.Tensor]  # uint8 (images, 3, side, side), and width / height (images,) before that
+Pixels = tuple[torch.Tensor, torch.Tensor]  # uint8 (images, 3, side, side); width / height (images,) of the originals
 _decoded: WeakKeyDictionary[ImageSplit, dict[tuple[int, str], Pixels]] = WeakKeyDictionary()
 
 
 class ImageSource:
-    """Batches of a split's images, by its own transform or as the model's card says, on the model's device."""
+    """Batches of a split's images, prepared by `augment`, the split's transform or the model's card, in this order."""
 
     def __init__(self, model: nn.Module, split: ImageSplit, augment: Augment = False, seed: int = 0) -> None:
         self.split, self.seed, self.device, self.crops = split, seed, device_of(model), augment is True
@@ -90,7 +90,7 @@ def decode(split: ImageSplit, preprocessing: Preprocessing, whole: int | None = 
         aspects[index] = image.width / image.height
         pixels[index] = torch.from_numpy(np.asarray(resize(image)).copy()).permute(2, 0, 1)
 
-    threads = min(8, os.cpu_count() or 1) if from_files else 1  # what draws its images may not be up to threads
+    threads = min(8, os.cpu_count() or 1) if from_files else 1  # any other `load` may not be thread-safe
     in_threads(one, range(len(split)), threads, desc=f"decode {split.name}", unit="image", delay=1)
     known[key] = pixels, aspects
     return known[key]
@@ -111,7 +111,7 @@ class FileBatches:
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[Any]:
-        order: Any = self.order  # it gives tensors where a list is expected, which does as well
+        order: Any = self.order  # it gives index tensors, where the type hints ask for lists
         loader: DataLoader[Any] = DataLoader(
             self.split,
             batch_sampler=order,

@@ -1,6 +1,6 @@
 """The loop: one pass of training and one of prediction, in plain PyTorch.
 
-What a notebook shows first as a bare loop is what runs here; a test compares the weights that both give.
+What a notebook shows first as a bare loop is what runs here. A test checks that both give the same weights.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ def train_epoch(
     Args:
         model: a classifier, images (batch, 3, height, width) to logits (batch, classes).
         batches: pairs of images and labels (batch,).
-        criterion: from (logits, labels) to a mean.
+        criterion: the loss, a module from (logits, labels) to a mean.
         optimizer: over the parameters that train.
         precision: autocast type of the forward pass.
         scaler: of the loss, for fp16.
@@ -46,8 +46,8 @@ def train_epoch(
         step: accumulation, clipping and mixing.
 
     Returns:
-        loss and accuracy of the epoch: means over images, so that a short last batch counts for what it has. They are
-        summed on the device and read once; reading them in every step would make a GPU wait.
+        loss and accuracy of the epoch: means over images, so that a short last batch counts less. They are summed on
+        the device and read once: reading them in every step would make a GPU wait.
 
     Raises:
         TrainingError: naming the step at which the loss stopped being finite.
@@ -70,7 +70,7 @@ def train_epoch(
             correct += (logits.detach().argmax(dim=1) == label).sum()
         losses.append(loss)
         sizes.append(len(labels))
-        if device.type == "cpu":  # elsewhere looking would make the device wait; there the end of the epoch tells
+        if device.type == "cpu":  # a GPU would have to wait for it; there the losses are checked after the epoch
             check_finite(losses[-1:], first=len(losses))
         _update(optimizer, scaler, step.max_grad_norm)
         if scheduler is not None:

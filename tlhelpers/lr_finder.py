@@ -32,9 +32,9 @@ SMOOTH = 0.9  # how much of the running mean each step keeps
 class LRFinderResult:
     """What `find_lr` measured."""
 
-    curve: pd.DataFrame  # one row for each step: columns lr (the head's), loss, smooth (its running mean)
+    curve: pd.DataFrame  # one row for each step: columns lr (the head's), loss, smooth (its moving average)
     suggestion: float  # the learning rate at which the smoothed loss falls most steeply
-    highest: float  # the learning rate at which it was lowest; from about there on it rises
+    highest: float  # a bound for the learning rate: there the smoothed loss was lowest, and beyond it rises
 
     def plot(self) -> "Figure":
         """Loss against learning rate, as a figure."""
@@ -61,9 +61,9 @@ def find_lr(
 ) -> LRFinderResult:
     """Train for a few steps with a growing learning rate, and record the loss (Smith 2017); then restore the network.
 
-    `lr` is the highest learning rate, or one for each trainable block, whose proportions are kept throughout; the trial
-    begins with the fraction `lowest` of it. It has at most `steps` steps, and ends early when the loss is four times
-    its lowest value, or not finite. The other arguments are those of `fit`; of `step`, the optimizer and loss count.
+    `lr` is the learning rate of the last step, or one for each trainable block; their ratios stay. The first step's is
+    the fraction `lowest` of it. The trial has at most `steps` steps, and ends early when the smoothed loss is 4 times
+    its minimum, or not finite. Of `step` only optimizer and loss are used; other arguments and errors are as in `fit`.
     """
     if steps < 10 or not 0 < lowest < 1:
         raise TrainingError(f"a trial needs 10 steps or more and lowest between 0 and 1; got {steps} and {lowest}")
@@ -74,7 +74,7 @@ def find_lr(
         try:
             options = FitOptions(Epochs(steps), batch_size, augment, seed=seed)
             sources = choose_sources(model, data, options, profile.dtype, validates=False)
-            criterion = step.loss if step.loss is not None else nn.CrossEntropyLoss()
+            criterion = (nn.CrossEntropyLoss() if step.loss is None else step.loss).to(profile.device)
             optimizer = build_optimizer(step.optimizer, groups, profile.device)
             curve = _trial(sources, criterion, optimizer, lowest, steps, profile.dtype)
         finally:
@@ -101,7 +101,7 @@ def _trial(
         try:
             loss, _ = train_epoch(sources.network, [batch], criterion, optimizer, precision=precision)
         except TrainingError:
-            if not rows:
+            if len(rows) < 2:  # a slope needs two points
                 raise
             break  # the loss is no longer finite
         mean = SMOOTH * mean + (1 - SMOOTH) * loss

@@ -30,8 +30,8 @@ class Epochs:
     """How long to train, and which epoch's weights to keep."""
 
     count: int  # passes over the training set, at most
-    patience: int | None = None  # stop when so many epochs in a row were no better on validation than the best
-    keep: str = "best"  # the epoch with the highest validation accuracy, or the "last"
+    patience: int | None = None  # stop after this many epochs in a row without a better validation accuracy
+    keep: str = "best"  # the weights of the epoch with the highest validation accuracy, or of the "last"
 
     def __post_init__(self) -> None:
         _at_least_one(epochs=self.count, patience=self.patience)
@@ -48,10 +48,10 @@ class StepOptions:
         schedule: of the learning rate: "cosine" (to zero over all epochs), "constant", "one-cycle" (Smith and Topin
             2018: from lr / 25 up to lr over the first 30 % of the steps, then down to nearly zero), or a function from
             the optimizer to a scheduler. A `OneCycleLR` steps after each batch, all others after each epoch.
-        loss: from (logits, labels) to a mean; None is cross-entropy.
-        accumulation_steps: pieces in which a batch goes through the network, to save memory; their gradients add up to
-            the batch's. BatchNorm that is not frozen sees the pieces.
-        max_grad_norm: gradients are scaled down to this norm where theirs is larger; None leaves them.
+        loss: a module from (logits, labels) to the mean over a batch; None is cross-entropy.
+        accumulation_steps: micro-batches into which each batch is split, to save memory. Their gradients add up to the
+            batch's if the loss is a plain mean, without class weights. BatchNorm that trains sees each one alone.
+        max_grad_norm: the gradients' total norm is clipped to this value; None leaves it.
         ema_decay: decay of an exponential moving average of the weights, 0.999 say; the averaged weights are
             validated and kept (Polyak and Juditsky 1992; PyTorch's `AveragedModel`).
         mixup: `v2.MixUp(num_classes=n)` or `v2.CutMix(num_classes=n)` of torchvision, or another function from (images,
@@ -79,12 +79,12 @@ class Checkpoint:
     """A folder that after every epoch holds all that a run needs to go on, and its best weights."""
 
     folder: str | Path
-    resume: bool = False  # go on from what it holds, if anything; model and settings must be the same again
+    resume: bool = False  # go on from what it holds, with the same model and settings; False replaces it
 
 
 @dataclass(frozen=True)
 class FitOptions:
-    """Everything that `fit` was told besides model, data and learning rate; its docstring says what each means."""
+    """The arguments of `fit` besides model, data and learning rate, checked."""
 
     epochs: Epochs
     batch_size: int = 32

@@ -19,7 +19,7 @@ class Order:
 
     def __init__(self, count: int, batch_size: int, seed: int | None = None) -> None:
         self.batch_size, self.generator = batch_size, torch.Generator().manual_seed(seed or 0)
-        # BatchNorm cannot normalise a single value, so a last batch of one image, another in each pass, is left out.
+        # BatchNorm cannot normalise a single value, so a last batch of one image (another in each pass) is dropped.
         single = seed is not None and count > batch_size and count % batch_size == 1
         indices: Any = range(count)
         self._batches: DataLoader[torch.Tensor] = DataLoader(
@@ -30,7 +30,7 @@ class Order:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[torch.Tensor]:
-        yield from self._batches  # drawn when the first batch is asked for: a DataLoader with workers asks twice
+        yield from self._batches  # shuffles at the first batch only: a DataLoader with workers calls iter() twice
 
 
 class EpochOrder:
@@ -141,7 +141,7 @@ def random_crops(
     theta[:, 0, 2] = (1 - width) * (2 * left - 1)
     theta[:, 1, 2] = (1 - height) * (2 * top - 1)
     here = images.shape[-1]
-    sampled = side if 1.5 * side > here else here  # taking every second pixel or fewer would make patterns
+    sampled = side if 1.5 * side > here else here  # shrinking more than that, grid_sample would alias
     grid = functional.affine_grid(theta, [*images.shape[:2], sampled, sampled], align_corners=False)
     crops = functional.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     return crops if sampled == side else functional.interpolate(crops, (side, side), mode="bilinear", antialias=True)

@@ -68,13 +68,14 @@ def image_grid(images: Sequence[Any], titles: Sequence[str] = (), *, title: str 
     for axis, image, text in zip(axes.flat, images, list(titles) or [""] * len(images), strict=False):
         axis.imshow(image)
         axis.set_title(text, fontsize=8)
-    chart.suptitle(title if images else f"{title}: none", fontsize=11)
+    chart.suptitle(title if len(images) else f"{title}: none", fontsize=11)
     return chart
 
 
 def history(table: pd.DataFrame, *, best_epoch: int = 0) -> Chart:
     """Loss and accuracy by epoch, from a table like `Run.history`; the best epoch is marked, if there is one."""
-    end = ", ".join(f"{name} {value:.3f}" for name, value in table.iloc[-1].filter(like="_").items()).replace("_", " ")
+    last = table.filter(like="_").tail(1).max()  # NaN without a finished epoch
+    end = ", ".join(f"{name} {value:.3f}" for name, value in last.items()).replace("_", " ")
     chart = Chart(f"Training history: two line charts over {len(table)} epochs. At the end: {end}.", figsize=(9, 3.4))
     units = {"loss": "cross-entropy (nats)", "accuracy": "correct images"}
     for axis, (name, unit) in zip(chart.subplots(1, 2), units.items(), strict=True):

@@ -30,16 +30,16 @@ if TYPE_CHECKING:
 class Run:
     """What `fit` returns.
 
-    `history` has a row for each finished epoch (index from 1) and the columns train_loss, train_accuracy (measured
-    during the epoch, on augmented images), val_loss, val_accuracy, lr (the head's) and seconds.
+    `history` has a row for each finished epoch (index from 1) and the columns train_loss, train_accuracy (both measured
+    during the epoch, on augmented images), val_loss, val_accuracy, lr (the head's, at the epoch's start) and seconds.
     """
 
     model: nn.Module  # in evaluation mode, with the weights of `kept_epoch`
     history: pd.DataFrame
     best_epoch: int = 0  # the highest validation accuracy, the lower loss deciding ties; 0 if no epoch was finished
-    kept_epoch: int = 0  # the best or, with keep="last", the last one
+    kept_epoch: int = 0  # the best; the last one with keep="last", unless training was interrupted
     stopped: str = ""  # why training ended early
-    notes: list[str] = field(default_factory=list)  # what was decoded or computed once
+    notes: list[str] = field(default_factory=list)  # sentences about what was computed once
 
     def plot(self) -> "Figure":
         """Loss and accuracy by epoch, as a figure."""
@@ -78,11 +78,11 @@ class RunProgress:
         return len(self.rows) - self.best_epoch if self.best_epoch else 0
 
     def update_best(self, model: nn.Module, loss: float, accuracy: float) -> bool:
-        """Keep a copy of the weights if the validation of the epoch now ending is the best so far; True if it is."""
+        """Keep a copy of the weights if the validation of the last row's epoch is the best so far; True if it is."""
         if (accuracy, -loss) <= self.best:
             return False
         self.best_weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-        self.best_epoch, self.best = len(self.rows) + 1, (accuracy, -loss)
+        self.best_epoch, self.best = len(self.rows), (accuracy, -loss)
         return True
 
 
@@ -109,7 +109,7 @@ class Trainer:
             self.average = AveragedModel(sources.network, multi_avg_fn=average, use_buffers=True)
 
     def run(self, epochs: Epochs, folder: CheckpointFolder | None = None) -> Run:
-        """Train and validate; the model ends with the weights of the best or last epoch, after an error of the best."""
+        """Train and validate. Then the model has the weights of the best or last epoch; after an error, of the best."""
         stopped, steps, patience = "", len(self.sources.train), epochs.patience or epochs.count + 1
         with contextlib.ExitStack() as stack:
             if folder is not None:
@@ -162,8 +162,8 @@ class Trainer:
         found: dict[str, Any] = {"cpu": (torch.get_rng_state, torch.set_rng_state)}
         device = device_of(self.model)
         if device.type != "cpu":
-            module = torch.get_device_module(device)
-            found[device.type] = module.get_rng_state, module.set_rng_state
+            module, which = torch.get_device_module(device), (device,) if device.type == "cuda" else ()
+            found[device.type] = lambda: module.get_rng_state(*which), lambda state: module.set_rng_state(state, *which)
         if (shuffle := getattr(self.sources.train, "generator", None)) is not None:
             found["shuffle"] = shuffle.get_state, shuffle.set_state
         return found
@@ -186,13 +186,13 @@ class Trainer:
         self._swap_average()
         try:
             loss, accuracy = self._validate(epoch)
+            progress.rows.append([*trained, loss, accuracy, lr, time.perf_counter() - start])
             if progress.update_best(self.model, loss, accuracy) and folder is not None:
                 folder.save_best(self.model)
         finally:
             self._swap_average()
         if self.scheduler is not None and not self.steps_after_batch:
             self.scheduler.step()
-        progress.rows.append([*trained, loss, accuracy, lr, time.perf_counter() - start])
         bar.set_postfix(val_loss=f"{loss:.3f}", val_accuracy=f"{accuracy:.1%}")
 
     def _validate(self, epoch: int) -> tuple[float, float]:
@@ -225,7 +225,7 @@ def _advancing(batches: Batches, bar: Any) -> Iterator[tuple[torch.Tensor, torch
 
 
 def _explained(error: Exception, batch_size: int | None) -> TrainingError | None:
-    """A sentence for the reader where it is known what an error means."""
+    """An error that explains running out of memory or a dead reading process; None for any other."""
     if isinstance(error, TLError):
         return None
     if "DataLoader worker" in str(error):  # raised wherever this process happens to be
@@ -234,9 +234,10 @@ def _explained(error: Exception, batch_size: int | None) -> TrainingError | None
             "with workers=0, or fewer"
         )
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error):
+        half = (batch_size or 2) // 2 or 1
         return TrainingError(
-            f"memory ran out with {batch_size} images in a batch. Try batch_size={max((batch_size or 2) // 2, 1)}, or "
-            "step=tl.StepOptions(accumulation_steps=2), which runs each batch in two halves; or load the model with a "
-            "smaller size=, or freeze more of it."
+            f"memory ran out with {batch_size or 'so many'} images in a batch. Try batch_size={half}"
+            ", or step=tl.StepOptions(accumulation_steps=2), which runs each batch in two halves; or load the model "
+            "with a smaller size=, or freeze more of it."
         )
     return None

@@ -39,8 +39,8 @@ def fit(
     """Train what is trainable of `model` on `data.train`, and validate on `data.val` after each epoch.
 
     It runs on the profile's device and in its precision, and never touches the test set. Ctrl-C ends training early
-    and keeps what was reached. The frozen prefix of the network runs once instead of in every epoch, wherever that
-    gives the same result; `Run.notes` says what was done.
+    and keeps the best epoch. With `augment=False` or `cache=K` the frozen first part of the network (the frozen prefix)
+    runs once instead of in every epoch; `Run.notes` says what was done.
 
     Args:
         model: a network from `load_model`, its head as wide as the data has classes; changed in place.
@@ -50,20 +50,20 @@ def fit(
         epochs: passes over the training set; `Epochs` also says when to stop and which epoch to keep.
         lr: learning rate, or one for each trainable block by name ({"layer4": 1e-4, "head": 1e-3}).
         batch_size: images in a step.
-        augment: True for random crops and flips, False for none, or a transform of your own from an RGB PIL image to a
-            normalised tensor (3, size, size), called for every image in every epoch.
+        augment: True for random crops and flips, False for the split's own transform (not a random one) or none, or a
+            function from an RGB PIL image to a normalised tensor (3, size, size), called anew in every epoch.
         step: optimizer, schedule, loss and the like.
         seed: of shuffling, augmentation and dropout. The same seed gives the same weights on the same machine; a GPU's
             own libraries may differ in the last digits. Global generators are left as they were.
-        cache: True computes what is frozen once, where that changes nothing; False runs the whole network in every
-            step; a number K runs the frozen prefix once over K augmented views of each image, shown in turn.
-        checkpoint: a folder that after every epoch holds all that is needed to go on.
+        cache: True runs the frozen prefix once if `augment=False`, with the same result; False never does; a number K
+            runs it once over K augmented views of each image, one of which each epoch shows.
+        checkpoint: a folder to save to after each epoch. A path starts anew; `Checkpoint(path, resume=True)` goes on.
 
     Raises:
-        CheckpointError: if what `checkpoint` holds is damaged, belongs to other settings or is in use, or cannot be
-            written.
+        CheckpointError: if the checkpoint is damaged, in use, from a run with other settings, or cannot be written.
         DataError: naming an image that can no longer be read.
-        TrainingError: if nothing is trainable, the head does not fit, the loss stops being finite, or memory runs out.
+        ModelError: if the network has no card or no known family, or `lr` does not match the trainable blocks.
+        TrainingError: if nothing can train, the head does not fit, the loss is not finite, or a step lacks memory.
     """
     epochs = Epochs(epochs) if isinstance(epochs, int) else epochs
     checkpoint = Checkpoint(checkpoint) if isinstance(checkpoint, str | Path) else checkpoint
@@ -76,10 +76,10 @@ def fit(
             sources = choose_sources(model, data, options, profile.dtype)
         except KeyboardInterrupt:
             return Run(model.eval(), history_table([]), stopped="Interrupted by hand before the first epoch.")
-        criterion = step.loss if step.loss is not None else nn.CrossEntropyLoss()
+        criterion = (nn.CrossEntropyLoss() if step.loss is None else step.loss).to(profile.device)
         scheduler = build_scheduler(step.schedule, optimizer, epochs.count, len(sources.train))
         trainer = Trainer(model, sources, criterion, optimizer, scheduler, profile.dtype, step)
-        settings = {"seed": seed, "epochs": epochs.count, "keep": epochs.keep}
+        settings = {"seed": seed, "epochs": epochs.count, "keep": epochs.keep, "schedule": type(scheduler).__name__}
         settings |= {"batches": len(sources.train), "images": sources.augmentation}
         return trainer.run(epochs, CheckpointFolder(checkpoint, settings) if checkpoint else None)
 
@@ -98,7 +98,7 @@ def train_model(
         model: any classifier; changed in place, and returned with the weights of its best epoch on "val", and with
             `model.history`, a table as `Run.history`.
         dataloaders: "train" and "val".
-        criterion: from (logits, labels) to a mean.
+        criterion: the loss, a module from (logits, labels) to a mean.
         optimizer: over the parameters that are to train.
         scheduler: steps after each epoch, a `OneCycleLR` after each batch.
         num_epochs: passes over `dataloaders["train"]`.
@@ -114,7 +114,7 @@ def train_model(
 def trainable_groups(
     model: nn.Module, data: ImageData | Mapping[str, Any], lr: float | dict[str, float], device: torch.device
 ) -> list[dict[str, Any]]:
-    """Parameter groups of what trains in a model that fits the data, moved to `device`."""
+    """Check that the model fits the data, move it to `device`, and return its parameter groups."""
     if isinstance(data, ImageData):
         check_fits(model, data.train)
     place(model, device)

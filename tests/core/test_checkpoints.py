@@ -6,6 +6,7 @@ import pickle
 import signal
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import kill_test
 import pytest
@@ -103,6 +104,13 @@ def test_the_best_epochs_weights_survive(tmp_path):
     assert same_weights(resumed.model, whole.model)
 
 
+def test_ctrl_c_while_the_best_weights_are_written_keeps_their_epoch(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "save", Mock(side_effect=KeyboardInterrupt))
+    run = fit(tmp_path)
+    assert (len(run.history), run.kept_epoch) == (1, 1)
+    assert "kept epoch 1" in repr(run)
+
+
 def test_a_finished_run_is_not_trained_again(tmp_path, monkeypatch):
     first = fit(tmp_path, epochs=1)
     monkeypatch.delattr(trainer, "train_epoch")
@@ -126,6 +134,7 @@ def test_without_resume_a_new_run_replaces_the_old_and_keeps_its_best_weights(tm
         ({"batch_size": 5}, r"batches was 3 and is now 4"),
         ({"lr": 0.5}, r"groups was .*0\.01.* and is now .*0\.5"),
         ({"step": tl.StepOptions(optimizer=SGD)}, r"optimizer was AdamW and is now SGD"),
+        ({"step": STAY}, r"schedule was CosineAnnealingLR and is now ConstantLR"),
         ({"epochs": tl.Epochs(3, keep="last")}, r"keep was best and is now last"),
         ({"augment": False}, r"images was augment=True, views=None and is now augment=False"),
         ({"cache": 1}, r"images was augment=True, views=None and is now augment=True, views=1"),

@@ -199,7 +199,7 @@ def test_folder_that_cannot_be_opened(tmp_path, monkeypatch, locked):
     ("first", "second", "note"),
     [
         ("train/a", "train/b", "in two classes, so one label is wrong"),
-        ("train/a", "val/a", "in two splits, so what is tested was also trained on"),
+        ("train/a", "val/a", "in two splits, so scores on one of them are too good"),
         ("train/a", "train/a", "in its class more than once"),
     ],
 )

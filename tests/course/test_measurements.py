@@ -90,6 +90,7 @@ def test_the_verdict_is_that_of_the_seeds(claim):
         ((0.10, 0.12, 0.11), "holds", "+11.0 ± 1.0 points, 3 seeds"),
         ((-0.10, -0.12, -0.11), "does not hold", "-11.0 ± 1.0 points, 3 seeds"),
         ((0.10, -0.12, 0.11), "not shown", "+3.0 ± 13.0 points, 3 seeds"),
+        ((0.10,), "not shown", "+10.0 ± nan points, 1 seeds"),
     ],
 )
 def test_a_gain_is_counted_seed_by_seed(gains, verdict, text, folder):

@@ -26,7 +26,7 @@ def wrong_any(items: Iterable[Any], message: str) -> None:
 
 @contextlib.contextmanager
 def about(what: Any) -> Iterator[None]:
-    """Put what they are about before the messages of the checks inside."""
+    """Prefix the message of a `Wrong` that is raised inside with `what` and a colon."""
     try:
         yield
     except Wrong as wrong:
@@ -34,18 +34,18 @@ def about(what: Any) -> Iterator[None]:
 
 
 def expect(answer: Any, kind: Any, text: str) -> None:
-    """Raise `Wrong` with a text and the type of the answer, unless it is of a kind that `isinstance` knows."""
+    """Raise `Wrong` unless `isinstance(answer, kind)`; the message is `text` and the type that was found."""
     wrong_if(not isinstance(answer, kind), f"{text}, found {type(answer).__name__}")
 
 
 def expect_len(answer: Any, length: int, text: str) -> None:
-    """Raise `Wrong` unless the answer is a list, tuple or array of a length."""
+    """Raise `Wrong` unless the answer is a list, tuple or array of `length`; `text` says what was expected."""
     expect(answer, list | tuple | np.ndarray, text)
     wrong_if(len(answer) != length, f"{text}, found {len(answer)}")
 
 
 def expect_keys(answer: Any, keys: Iterable[Any], text: str = "it should return a dictionary") -> None:
-    """Raise `Wrong` unless the answer is a dictionary with certain keys; there may be more."""
+    """Raise `Wrong` unless the answer is a dictionary that has all `keys`; there may be more."""
     expect(answer, Mapping, text)
     wrong_any((key for key in keys if key not in answer), "'{}' is missing")
 
@@ -129,7 +129,7 @@ def choice(right: str, **why: str) -> Callable[[Any], str]:
 
 
 def text(*points: tuple[str, str], least: int = 40) -> Callable[[Any], str]:
-    """A check that a text has `least` words and matches every point, a pair of a regular expression and its topic."""
+    """A check that a text has at least `least` words and matches every point: (regular expression, topic)."""
 
     def check(answer: Any) -> str:
         expect(answer, str, "expected a text in quotation marks")

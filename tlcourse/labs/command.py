@@ -1,4 +1,4 @@
-"""The command `check`, which this package adds to `python -m tlhelpers`: run a lab, or submissions into a CSV.
+"""The command `check`, added to `python -m tlhelpers`: run one lab's notebook, or a folder of them into a CSV.
 
 Every notebook runs in a process of its own with limits on time and memory, so one that hangs, crashes or takes all
 memory harms only itself. It runs with the rights of whoever starts the check: check strangers' code in a container.

@@ -19,7 +19,7 @@ from typing import Any
 from tlhelpers.errors import TLError
 
 REPORT_VARIABLE = "TL_CHECK_REPORT"  # environment variable: the file into which every check writes all outcomes so far
-NOT_THE_LEARNERS = [Path(__file__).parents[1], *(Path(sysconfig.get_path(n)) for n in ("stdlib", "purelib", "platlib"))]
+LIBRARIES = [*Path(__file__).parents[2].glob("tl*"), *(Path(p) for n, p in sysconfig.get_paths().items() if "lib" in n)]
 MARKS = {"right": "✓", "wrong": "✗", "blank": "○"}
 
 
@@ -126,6 +126,6 @@ def _outcome(exercise: Exercise, answers: tuple[Any, ...], given: dict[str, Any]
 def _where(error: Exception) -> str:
     """The line of the learner's own code at which an error came up, if it came up there."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if not any(folder in Path(frame.filename).parents for folder in NOT_THE_LEARNERS):
+        if not any(folder in Path(frame.filename).parents for folder in LIBRARIES):
             return f"your code ends at its line {frame.lineno}, `{frame.line}`, with"
     return "your answer could not be checked; it led to"

@@ -119,8 +119,8 @@ def load_movies(
 ) -> Reviews:
     """Sentences from film reviews (Hutto and Gilbert 2014): even numbers of sentences for each split.
 
-    Twenty people rated each sentence. Sentences about one film may lie in training and test. `archive` is the authors'
-    hutto_ICWSM_2014.tar.gz; None downloads it once (2.3 MB) and checks its hash.
+    Twenty people rated each sentence. Kept are those of 30 words or fewer, rated 1 or more from 0 (scale -4 to 4). A
+    film may occur in training and test. `archive` is the authors' hutto_ICWSM_2014.tar.gz; None downloads it (2.3 MB).
 
     Raises:
         DownloadError: if the download fails, or is needed in the quick profile.

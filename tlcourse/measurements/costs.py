@@ -25,7 +25,7 @@ def count_macs(model: nn.Module, size: int = 224) -> int:
 
 
 def cost_table(size: int = 224) -> pd.DataFrame:
-    """Costs of every architecture, without download: family, parameters (million), gmacs (10⁹ for `size` pixels).
+    """A row for each architecture: family, parameters (millions), gmacs (10⁹ MACs for one image of side `size`).
 
     The columns gmacs_stated (at 224 px), file (MB to download) and top1 (accuracy on ImageNet's validation set) come
     from the metadata of torchvision's default weights, and are NaN where it has none.

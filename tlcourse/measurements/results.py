@@ -37,7 +37,7 @@ class Results:
         return float(self.where(**values)[column].mean())
 
     def spread(self, column: str, **values: Any) -> str:
-        """Mean ± standard deviation in per cent of a column of fractions over the runs of `where`."""
+        """Mean ± standard deviation over the runs of `where`, as text in per cent ("57.8 ± 1.2 %")."""
         percent = 100 * self.where(**values)[column]
         return f"{percent.mean():.1f} ± {percent.std():.1f} %"
 

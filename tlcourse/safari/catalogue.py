@@ -1,4 +1,4 @@
-"""Which OpenMoji drawings show what: the classes of the data set `safari`, species by species, written by hand.
+"""Which OpenMoji drawings show what: the classes of the data set `safari`, read from `drawings.txt`, made by hand.
 
 A group is a species or a make: "dog" holds the dog, its face, the poodle and the guide dog. It lies in one split only.
 Most groups of the test set have a relative in training: the leopard the tiger, the goose the swan. The code points are

@@ -22,11 +22,11 @@ class DataSetEntry:
     """A named data set; the entry points of the group `tlhelpers.data_sets` give sequences of these."""
 
     name: str
-    what: str
+    what: str  # what it shows, in a phrase
     size: str  # of the download
     licence: str
     module: str  # where its loader is: `load_<name>` takes options and returns `ImageData`
-    profile: str = "full"  # or "quick, full"
+    profile: str = "full"  # "quick, full" if it needs no download
 
 
 def load_data(name_or_path: str | os.PathLike[str], **options: Any) -> ImageData:
@@ -58,7 +58,7 @@ def load_data(name_or_path: str | os.PathLike[str], **options: Any) -> ImageData
 
 def data_names() -> pd.DataFrame:
     """The named data sets, one a row: name, what, profile, size (of the download) and licence."""
-    return pd.DataFrame(list(_entries().values()))[["name", "what", "profile", "size", "licence"]]
+    return pd.DataFrame(list(_entries().values()), columns=["name", "what", "profile", "size", "licence"])
 
 
 @functools.cache

@@ -27,10 +27,10 @@ class DataCard:
     """Source and licence of a data set, and what it must not be taken for."""
 
     name: str
-    summary: str
-    source: str
+    summary: str  # what it shows, and how much
+    source: str  # address or citation
     licence: str
-    is_not: str
+    is_not: str  # completes "this data set is not ..."
 
     def __str__(self) -> str:
         rows = (("source", self.source), ("licence", self.licence), ("is not", self.is_not))
@@ -39,7 +39,7 @@ class DataCard:
 
 
 class ImageSplit(Dataset[tuple[Any, int]]):
-    """The labelled images of one split of a data set, whose transform is its own.
+    """The labelled images of one split of a data set; each split has a transform of its own.
 
     `split[i]` is `(image, label)`: an RGB `PIL.Image.Image`, or what `transform` makes of it, and an int.
 
@@ -73,7 +73,7 @@ class ImageSplit(Dataset[tuple[Any, int]]):
         self.labels = torch.as_tensor(np.asarray(labels, dtype=np.int64))
         self.classes, self.keys = tuple(classes), tuple(keys)
         self.groups = None if groups is None else tuple(groups)
-        self.rows: tuple[int, ...] = tuple(range(len(self.labels)))  # the numbers by which `load` knows the images
+        self.rows: tuple[int, ...] = tuple(range(len(self.labels)))  # the numbers that `load` takes
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -110,7 +110,7 @@ class ImageSplit(Dataset[tuple[Any, int]]):
         return view
 
     def per_class(self, count: int, *, seed: int = 0) -> ImageSplit:
-        """At most `count` (1 or more) images of each class, drawn with `seed`; fewer are a subset of more."""
+        """At most `count` (1 or more) images of each class, drawn with `seed`; a smaller count gives a subset."""
         if count < 1:
             raise DataError(f"per_class needs a count of at least 1, not {count}")
         order = np.random.default_rng(seed).permutation(len(self))

@@ -35,22 +35,22 @@ def load_folder(
 ) -> ImageData:
     """Load a folder of images, one folder for each class, as training, validation and test sets.
 
-    root/<class>/files is divided at random. root/<split>/<class>/files with train, val and test is used as it is. A
-    missing val is taken from train; if there is only train, so is a test set; train and val without test stay as they
-    are. Files that are the same byte for byte stay in one split. Every file is decoded once here, so that a damaged
-    one cannot stop a training run.
+    root/<class>/files is divided at random into train, val and test. In root/<split>/<class>/files the folder's own
+    splits are kept: only a missing val is taken from train at random, and a test set too if there is nothing but train.
+    Files that are the same byte for byte stay together in a random division; between the folder's own splits they are
+    only reported. Every file is decoded once here, so that a damaged one cannot stop a training run.
 
     Args:
         root: the folder.
         groups: which images belong together (to a patient, a drawing) and must stay in one split: a rule of
             `groups_from` for the path below `root`, such as "train/NORMAL/IM-0115-0001.jpeg". None: none do.
         val: fraction of the divided images that becomes the validation set, if the folder has none.
-        test: the same for the test set; 0 for none. Not used if the folder has both train and val.
+        test: the same for the test set, 0 for none. Used only if the folder has neither val nor test.
         seed: another seed gives another division.
         on_bad: "skip" leaves out files that are no usable images and lists them in `report`; "refuse" raises.
         name: of the data set; None for the folder's name.
-        card: source and licence; None says what the folder tells.
-        verbose: show a progress bar for a long scan, and print the report if it is noteworthy.
+        card: source and licence; None makes one from the folder's path and counts.
+        verbose: show a progress bar for a long scan, and print the report if a file was left out or there are notes.
         workers: processes that read images which are not kept in memory; None chooses.
 
     Raises:
@@ -90,8 +90,8 @@ def load_folder(
         name=name,
         summary=f"{len(report.images):,} images in {len(report.classes)} classes; {origin}",
         source=printable(report.root),
-        licence="unknown: the folder does not say, so it is yours to know",
-        is_not="checked beyond being readable: whether the labels are right, and the use allowed, is yours to know",
+        licence="unknown: the folder states none; find out before you share images or a network",
+        is_not="checked, except that every file opens: check the labels, and that you may use the images, yourself",
     )
     data = {
         split: ImageSplit(
@@ -148,14 +148,14 @@ def _own_splits(report: ScanReport) -> dict[str, list[ScannedFile]]:
         examples = "; ".join(f"'{group}' ({', '.join(keys.values())})" for group, keys in list(divided.items())[:3])
         raise DataError(
             f"{len(divided)} of {len(where)} groups are in more than one split: {examples}. Results would be too good. "
-            "Move each group into one split; or, if the same name means different groups in different splits, let the "
-            "rule take in the split, with which the path begins."
+            "Move each group into one split. Or, if one name means different groups in different splits, write a rule "
+            "that also matches the split's folder, with which the path begins."
         )
     return splits
 
 
 def divide(images: Sequence[ScannedFile], fractions: Mapping[str, float], seed: int) -> dict[str, list[ScannedFile]]:
-    """The images divided into train and the splits of `fractions`; same files and same groups stay together."""
+    """Divide images into train and the splits of `fractions`; equal files and whole groups stay in one split."""
     together = joined_groups([image.sha256 for image in images], [image.group or image.key for image in images])
     classes = [image.class_name for image in images]
     rows = split_indices(classes, [1 - sum(fractions.values()), *fractions.values()], groups=together, seed=seed)

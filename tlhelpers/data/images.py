@@ -53,14 +53,14 @@ def open_image(path: str | os.PathLike[str], *, needed: int | None = None) -> Im
     """Open an image as 8-bit RGB, upright, without metadata.
 
     Transparent images are laid on white, EXIF rotation is applied, and of an MPO (a phone's burst or stereo pair) the
-    first frame is taken. 16-bit grey is rescaled from 0..65535 to 0..255, so 12 bits in 16 come out dark. Colour
-    profiles are not applied.
+    first frame is taken. 16-bit grey is rescaled from 0..65535 to 0..255, so 12-bit data come out dark. Colour profiles
+    are not applied.
 
     Args:
         path: a JPEG, PNG, WebP, TIFF, BMP, PPM, JPEG 2000 or AVIF file, or HEIC where `pillow-heif` is installed.
-        needed: side in pixels to which the image will be shrunk. A JPEG of at least four times that is decoded at 1/2,
-            1/4 or 1/8 of its size, at no less than twice `needed`. That is quicker, and changes the shrunk image by at
-            most two grey levels on average (of 255). None: the image keeps its size.
+        needed: shorter side, in pixels, to which you will shrink the image. A JPEG of at least four times that is
+            decoded at 1/2, 1/4 or 1/8 of its size, never below twice `needed`. That is quicker and changes the shrunk
+            image by at most two grey levels of 255 on average. None decodes at full size.
 
     Raises:
         BadImageError: a `DataError` that names the path and the reason: missing, empty, not an image, truncated, too

@@ -15,7 +15,7 @@ _CLUTTER = re.compile(  # left by operating systems and tools
     r"|system volume information",
     re.IGNORECASE | re.DOTALL,
 )
-_IMAGE = re.compile(r"\.(jpe?g|png|webp|tiff?|bmp|p[gp]m|gif|jp2|avif|hei[cf])", re.IGNORECASE)
+_IMAGE = re.compile(r"\.(jpe?g|jpe|jfif|png|webp|tiff?|bmp|p[bgp]m|gif|jp2|avif|hei[cf])", re.IGNORECASE)
 
 
 @dataclass

@@ -157,7 +157,7 @@ def _notes(
         if len({image.class_name for image in same}) > 1:
             copies["in two classes, so one label is wrong"].append(equal)
         if len({image.split for image in same}) > 1:
-            copies["in two splits, so what is tested was also trained on"].append(equal)
+            copies["in two splits, so scores on one of them are too good"].append(equal)
         if len({(image.split, image.class_name) for image in same}) < len(same):
             copies["in its class more than once"].append(equal)
     for where, cases in copies.items():

@@ -16,8 +16,8 @@ def split_indices(
     """The sorted indices of each split's images, stratified by class, without dividing a group.
 
     Every class is in every split. Without groups, a split has its fraction of each class to within two images; with
-    groups, to within the largest group: the largest goes first, each to the split that lacks it most. (scikit-learn's
-    `StratifiedGroupKFold` makes folds of equal size only, and may leave a class out.)
+    groups, to within the largest group: groups are placed from large to small, each where most images are still
+    missing. (scikit-learn's `StratifiedGroupKFold` makes folds of equal size only, and may leave a class out.)
 
     Args:
         labels: class of each image, shape (n,), numbers or names, in an order that does not depend on the machine.
@@ -57,8 +57,8 @@ def groups_from(keys: Sequence[str], rule: str | re.Pattern[str] | Callable[[str
 
     Args:
         keys: one for each image.
-        rule: a regular expression that is searched anywhere in the key; its first bracketed group, or the whole match
-            if it has none, names the image's group. Or a function from key to group.
+        rule: a regular expression that is searched anywhere in the key. Its first bracketed group names the image's
+            group; the whole match does if there is no bracket, or it took no part. Or a function from key to group.
 
     Raises:
         DataError: if the expression is not valid, or some keys have no group; the first few are named.

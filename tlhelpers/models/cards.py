@@ -14,8 +14,8 @@ class ModelCard:
     """What a loaded network is: `model.card`."""
 
     arch: str  # its row in the table of architectures
-    weights: str = "by hand"  # "embedded", "imagenet", "none", or what its last training is called
-    sentence: str = "A network that was built by hand."  # what the weights are and where they came from
+    weights: str = "by hand"  # those it was loaded with: "embedded", "imagenet" or "none"
+    sentence: str = "A network that was built by hand."  # what those weights are and where they came from
     licence: str = "unknown"  # the terms of the weights
     preprocessing: Preprocessing = Preprocessing()  # noqa: RUF009 (it cannot change); what it expects of an image
     classes: tuple[str, ...] = ()  # the names of its outputs; empty if they have none

@@ -16,7 +16,7 @@ Paths = dict[str, list[str]]  # block name -> paths of its modules; "features.*"
 
 @dataclass(frozen=True)
 class Family:
-    """Networks built alike."""
+    """Architectures with the same class and module names, such as all ResNets."""
 
     built_by: str  # the class by which a network is recognised
     head: str  # path of the last linear layer; "classifier[-1]" means the last of a sequence
@@ -34,7 +34,7 @@ class Arch:
 
 
 def _vgg(model: nn.Module) -> Paths:
-    """A block ends with each pooling; the linear layers before the head are one more."""
+    """The blocks of a VGG: each ends with a pooling; hidden linear layers are one more, named "classifier"."""
     blocks: Paths = {"block1": []}
     for name, layer in model.get_submodule("features").named_children():
         blocks[f"block{len(blocks)}"].append(f"features.{name}")
@@ -133,7 +133,7 @@ def get_blocks(model: nn.Module) -> dict[str, list[nn.Module]]:
 
 
 def block_paths(model: nn.Module) -> Paths:
-    """The paths of these modules in the network."""
+    """The paths, inside the network, of the modules of each block of the backbone, first block first."""
     blocks, paths = family_of(model).blocks, Paths()
     for name, block in (blocks if isinstance(blocks, dict) else blocks(model)).items():
         paths |= {path: [path] for path in _children(model, name[:-2])} if name.endswith(".*") else {name: block}

@@ -22,7 +22,7 @@ from tlhelpers.models.families import get_blocks, get_head
 
 
 class Frozen:
-    """What a frozen module's class has before its original class: a `train` that changes nothing."""
+    """First base of a frozen module's class, before the original one: its `train` keeps evaluation mode."""
 
     def train(self, mode: bool = True) -> Any:
         """Stay in evaluation mode; modules below that were unfrozen follow `mode`."""
@@ -94,7 +94,7 @@ def freeze(model: nn.Module, up_to: str | None = None) -> nn.Module:
 
 
 def unfreeze(model: nn.Module, last: int | None = None) -> nn.Module:
-    """Make the last `last` blocks (None: all) and the head trainable; earlier blocks stay as they are."""
+    """Make the head and the last `last` blocks (None: all) trainable, in place; earlier blocks stay as they are."""
     blocks = get_blocks(model)
     count = len(blocks) if last is None else last
     if not 0 <= count <= len(blocks):
@@ -105,7 +105,7 @@ def unfreeze(model: nn.Module, last: int | None = None) -> nn.Module:
 
 @contextlib.contextmanager
 def preserve_modes(model: nn.Module) -> Iterator[None]:
-    """Restore the mode of each module on exit; to restore only the root's would wake a frozen BatchNorm."""
+    """Restore each module's mode on exit; `model.train(mode)` would set all of them, a frozen BatchNorm too."""
     modes = [(module, module.training) for module in model.modules()]
     try:
         yield
@@ -133,7 +133,7 @@ def train_mode(model: nn.Module) -> None:
 def trainable_table(model: nn.Module) -> pd.DataFrame:
     """What of a network is trainable: a row for each block, the head and the `total`.
 
-    Columns: `parameters` and `trainable` (counts), and `batchnorm`: "frozen", "moves", or "-" where there is none.
+    Columns: `parameters`, `trainable` (counts), `batchnorm`: "frozen", "moves" (`train()` updates it) or "-" (none).
     """
     rows = {}
     for name, modules in _parts(model).items():
@@ -159,8 +159,8 @@ def param_groups(model: nn.Module, lr: float | dict[str, float], *, factor: floa
     Args:
         model: a network of a known family.
         lr: the head's learning rate; or one for each trainable block by name, the head being "head".
-        factor: with a single `lr`, each block's learning rate is `factor` times that of the block after it; ULMFiT
-            (Howard and Ruder 2018) divides by 2.6, which is 0.38.
+        factor: with one `lr`, each block's learning rate is `factor` times that of the next trainable block; ULMFiT
+            (Howard and Ruder 2018) divides by 2.6, so its factor is 0.38.
 
     Raises:
         ModelError: if `lr` names a block that is unknown or frozen, or leaves out one that trains.

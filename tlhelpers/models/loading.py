@@ -29,8 +29,8 @@ def load_model(
     """Load a network; it is torchvision's or timm's own class, with a `card` added.
 
     Args:
-        arch: a row of the table (`arch_table()`); None takes `current_profile().arch`. In the quick profile "vgg16"
-            means `vgg16_gap`, the VGG16 that the package has weights of, unless ImageNet's weights are asked for.
+        arch: a row of `arch_table()`; None takes `current_profile().arch`. "vgg16" means `vgg16_gap`, which comes with
+            the package, if `weights` is "embedded", and in the quick profile unless `weights` is "imagenet".
         num_classes: outputs of a new head; None keeps the old one.
         classes: names of the outputs, instead of their number.
         weights: "embedded" (ours, trained on Tiny ImageNet), "imagenet", "none" (random numbers), or None for the
@@ -42,8 +42,8 @@ def load_model(
         the network on the CPU in evaluation mode, (batch, 3, size, size) -> logits (batch, classes).
 
     Raises:
-        ModelError: for an unknown architecture, or sizes and classes that make no sense.
-        WeightsError: if the weights are not available in this profile, are damaged, or cannot be downloaded.
+        ModelError: for an unknown architecture, a size below 32 pixels, or fewer than two classes.
+        WeightsError: if `weights` is unknown, not available in this profile, damaged, or cannot be downloaded.
     """
     if weights not in (None, "embedded", "imagenet", "none"):
         raise WeightsError(f"weights '{weights}' are not known; expected 'embedded', 'imagenet', 'none' or None")

@@ -28,9 +28,9 @@ class Preprocessing:
             object.__setattr__(self, name, tuple(getattr(self, name)))
 
     def at(self, size: int) -> "Preprocessing":
-        """The same for images of another size in pixels, the crop in the same proportion."""
+        """The same for another `size` in pixels; resize and crop keep their ratio. ModelError below 32 pixels."""
         if size < 32:
-            raise ModelError(f"size {size} px is too small: these networks shrink an image 32 times; use 32 or more")
+            raise ModelError(f"size {size} px is too small: these networks downsample by 32; use 32 px or more")
         return replace(self, size=size, resize=round(size * self.resize / self.size))
 
     def evaluation(self) -> Transform:
@@ -39,9 +39,9 @@ class Preprocessing:
         return v2.Compose([resize, v2.CenterCrop(self.size), *self._to_tensor()])
 
     def training(self, augment: bool = True) -> Transform:
-        """The same, of a crop of 50 to 100 % of the area, flipped half of the time; `evaluation()` if not `augment`.
+        """RGB PIL image -> float32 tensor (3, size, size): crop and flip at random, normalise.
 
-        Both are drawn anew at each call, from torch's global generator.
+        The crop has 50 to 100 % of the area; half of the images are mirrored. Without `augment` it is `evaluation()`.
         """
         if not augment:
             return self.evaluation()

@@ -23,10 +23,10 @@ FORMAT = "tlhelpers-1"
 def save(model: nn.Module, path: str | Path) -> Path:
     """Write weights and card to a `.safetensors` file, which holds numbers and text only and cannot run code.
 
-    A crash leaves the old file or the new one, never a torn one.
-
-    The network needs a card, and `path` a folder that exists; the path is returned.
+    A crash leaves the old file or the new one. The folder must exist; the path is returned. Raises ModelError if the
+    network has no card, or one whose `arch` is not in the table: `load` could not build it.
     """
+    find_arch(get_card(model).arch)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     facts = {**dataclasses.asdict(get_card(model)), "outputs": get_head(model).out_features}
     with atomic_write(path) as file:
@@ -35,7 +35,7 @@ def save(model: nn.Module, path: str | Path) -> Path:
 
 
 def load(path: str | Path, *, arch: str | None = None, classes: tuple[str, ...] | None = None) -> Any:
-    """A network that `save` wrote, with its card, on the CPU in evaluation mode; everything in it can train.
+    """A network that `save` wrote, with its card, on the CPU in evaluation mode; all parameters are trainable.
 
     A WeightsError says if the file is not whole, or not of the expected architecture or classes (None accepts any).
     """

