@@ -1,12 +1,16 @@
 """A data set so small that a test can train on it: two classes told apart by colour."""
 
 import numpy as np
+import pytest
 from PIL import Image
 
 import tlhelpers as tl
 from tlhelpers import DataCard, ImageData, ImageSplit
+from tlhelpers.models.families import ARCHS
 
 CLASSES = ("red", "green")
+# VGG16 has half a gigabyte of weights; the other architectures have each of its parts.
+EVERY_ARCH = [pytest.param(name, marks=[pytest.mark.slow] * (name == "vgg16_bn")) for name in ARCHS]
 
 
 class ToyImages:

@@ -8,11 +8,10 @@ import torch
 from junk import make_classes
 from PIL import Image
 from torch.optim import SGD
-from toy import ToyImages, same_weights, toy_data, toy_network, toy_split
+from toy import EVERY_ARCH, ToyImages, same_weights, toy_data, toy_network, toy_split
 
 import tlhelpers as tl
 from tlhelpers import activation_cache, batch_sources, image_source, trainer
-from tlhelpers.models.families import ARCHS
 
 OPTIONS = {"epochs": tl.Epochs(3, keep="last"), "batch_size": 8, "lr": 0.01, "augment": False}
 
@@ -37,7 +36,7 @@ def counted(monkeypatch):
     return calls
 
 
-@pytest.mark.parametrize("arch", list(ARCHS))
+@pytest.mark.parametrize("arch", EVERY_ARCH)
 @pytest.mark.parametrize("last", [0, 1])
 def test_the_weights_are_the_same_with_and_without(arch, last, counted):
     step = tl.StepOptions(optimizer=SGD)

@@ -62,7 +62,11 @@ SOURCES = {  # where a network's input comes from, and what of it trains
 
 @pytest.mark.parametrize(
     ("optimizer", "schedule"),
-    [(AdamW, "cosine"), (AdamW, "constant"), (functools.partial(SGD, momentum=0.9, nesterov=True), "one-cycle")],
+    [
+        (AdamW, "cosine"),
+        pytest.param(AdamW, "constant", marks=pytest.mark.slow),
+        (functools.partial(SGD, momentum=0.9, nesterov=True), "one-cycle"),
+    ],
     ids=["AdamW, cosine", "AdamW, constant", "SGD, one-cycle"],
 )
 @pytest.mark.parametrize("source", list(SOURCES))

@@ -17,7 +17,7 @@ def find_without_a_trace(model, data):
     """The result of a trial, after checking that it changed nothing, even where it ends in an error."""
     before, state = tl.snapshot(model), state_of(model)
     try:
-        return tl.find_lr(model, data, batch_size=8)
+        return tl.find_lr(model, data, batch_size=8, steps=20)
     finally:
         assert tl.changed(model, before) == []
         assert state_of(model) == state
@@ -60,7 +60,7 @@ def test_the_suggested_learning_rate_trains_and_the_far_end_does_not():
 
 
 def test_the_proportions_of_learning_rates_are_kept():
-    result = tl.find_lr(toy_network(last=1), toy_data(20, 8, 4), lr={"layer4": 0.01, "head": 0.1}, batch_size=8)
+    result = tl.find_lr(toy_network(last=1), toy_data(20, 8, 4), lr={"layer4": 0.01, "head": 0.1}, steps=20)
     assert result.curve["lr"].max() <= 0.1
 
 

@@ -15,10 +15,9 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR, StepLR
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
-from toy import same_weights, toy_data, toy_network, toy_split
+from toy import EVERY_ARCH, same_weights, toy_data, toy_network, toy_split
 
 import tlhelpers as tl
-from tlhelpers.models.families import ARCHS
 
 OPTIONS = {"batch_size": 8, "lr": 0.01}
 TRANSFORM = tl.Preprocessing().at(64).training()
@@ -48,7 +47,7 @@ def plain_training(model, batches, epochs, fused=True):
     return model.eval()
 
 
-@pytest.mark.parametrize("arch", list(ARCHS))
+@pytest.mark.parametrize("arch", EVERY_ARCH)
 @pytest.mark.parametrize("last", [0, None], ids=["head", "everything"])
 def test_fit_gives_the_weights_of_the_plain_loop(arch, last):
     data, epochs = toy_data(20, 4, 4), 2 if last == 0 else 1  # 20 in batches of 8: the last one is short
