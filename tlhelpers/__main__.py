@@ -1,6 +1,7 @@
 """The command line: `tlhelpers doctor | train FOLDER | predict RUN IMAGE...`, also as `python -m tlhelpers`."""
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -73,7 +74,8 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--top", type=int, default=3, help="classes to name for each image")
 
     for command in entry_points(group="tlhelpers.commands"):  # what other packages add, such as the course's `check`
-        command.load()(commands)
+        with contextlib.suppress(ImportError):  # `doctor` has to start where packages are missing
+            command.load()(commands)
     return parser
 
 

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from tlhelpers.progress import tqdm
-
 CHUNK = 1 << 20  # bytes read at a time
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
     """The SHA-256 of a file: 64 lower-case hexadecimal digits. A progress bar appears after two seconds."""
+    from tlhelpers.progress import tqdm  # late: `doctor` must start where tqdm is missing
+
     path, digest = Path(path), hashlib.sha256()
     options = {"unit": "B", "unit_scale": True, "desc": f"checking {path.name}", "delay": 2}
     with path.open("rb") as file, tqdm(total=path.stat().st_size, **options) as bar:

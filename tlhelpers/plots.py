@@ -74,8 +74,7 @@ def image_grid(images: Sequence[Any], titles: Sequence[str] = (), *, title: str 
 
 def history(table: pd.DataFrame, *, best_epoch: int = 0) -> Chart:
     """Loss and accuracy by epoch, from a table like `Run.history`; the best epoch is marked, if there is one."""
-    last = table.filter(like="_").tail(1).max()  # NaN without a finished epoch
-    end = ", ".join(f"{name} {value:.3f}" for name, value in last.items()).replace("_", " ")
+    end = ", ".join(f"{n.replace('_', ' ')} {v:.3f}" for n, v in table.filter(like="_").tail(1).max().items())
     chart = Chart(f"Training history: two line charts over {len(table)} epochs. At the end: {end}.", figsize=(9, 3.4))
     units = {"loss": "cross-entropy (nats)", "accuracy": "correct images"}
     for axis, (name, unit) in zip(chart.subplots(1, 2), units.items(), strict=True):

@@ -200,8 +200,8 @@ def test_the_exit_code(level, code, monkeypatch, capsys):
 
 
 def test_where_no_package_is_installed_doctor_says_so():
-    code = f"import sys; sys.path.append({str(ROOT)!r}); import tlhelpers as tl; print(tl.doctor(quick=True)); tl.fit"
-    command = [sys.executable, "-I", "-S", "-c", code]  # -S: as if no package were installed
-    done = subprocess.run(command, capture_output=True, text=True)
+    code = f"import sys; sys.path.append({str(ROOT)!r}); import tlhelpers as tl; print(tl.doctor(quick=True))"
+    code += "; from tlhelpers import __main__ as command; command._parser().parse_args(['doctor']); tl.fit"
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True)  # -S: no packages
     assert "To repair: packages." in done.stdout
     assert done.stderr.endswith("tlhelpers.fit needs packages that are missing here; tlhelpers.doctor() says which\n")

@@ -34,8 +34,7 @@ class ModelCard:
 
 def get_card(model: nn.Module) -> ModelCard:
     """The card of a network; a ModelError, which says how to give it one, if it has none."""
-    card = getattr(model, "card", None)
-    if not isinstance(card, ModelCard):
+    if not isinstance(card := getattr(model, "card", None), ModelCard):
         raise ModelError(
             f"this {type(model).__name__} has no card, so its preprocessing is not known. Load it with "
             "tl.load_model(...), or give it one: model.card = tl.ModelCard(arch=..., preprocessing=...)"
