@@ -33,9 +33,10 @@ from tiny_imagenet import Pixels, load_pixels
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from tlcourse.epoch_order import EpochOrder
 from tlhelpers.loop import compute_logits
 from tlhelpers.models.weights import read_facts, unpack
-from tlhelpers.pixel_batches import EpochOrder, Order, PixelBatches
+from tlhelpers.pixel_batches import Order, PixelBatches
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / "runs" / "pretrain"

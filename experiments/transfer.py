@@ -29,8 +29,9 @@ import torch
 from grid import Grid, side_by_side, spread
 from sklearn.metrics import balanced_accuracy_score
 
+from tlcourse.epoch_order import EpochOrder
 from tlhelpers.loop import compute_logits
-from tlhelpers.pixel_batches import EpochOrder, Order, PixelBatches
+from tlhelpers.pixel_batches import Order, PixelBatches
 from tlhelpers.progress import tqdm
 
 TARGET = Path(__file__).resolve().parents[1] / "tlcourse" / "measurements" / "data" / "transfer.json"

@@ -14,8 +14,8 @@ def outcome(name, exercise, answers, **given):
     return lab.outcomes[exercise].state, lab.outcomes[exercise].message
 
 
-def prove(name, exercise, right, wrongs, **given):
-    """Prove an exercise's check with several wrong answers; `wrongs` maps a part of the message to the answer.
+def prove(name, exercise, right, wrongs, *, also=(), **given):
+    """Prove an exercise's check: `right` and each answer of `also` pass, each of `wrongs` has its part of the message.
 
     Besides, an answer of another type, or a function that returns one, is wrong, and the message names the type.
     """
@@ -25,8 +25,9 @@ def prove(name, exercise, right, wrongs, **given):
         assert state == "wrong", f"{answers} passed: {message}"
         return message
 
-    state, text = outcome(name, exercise, right, **given)
-    assert state == "right", text
+    for answer in (right, *also):
+        state, text = outcome(name, exercise, answer, **given)
+        assert state == "right", text
     answers = right if isinstance(right, tuple) else (right,)
     assert outcome(name, exercise, (...,) * len(answers), **given) == ("blank", "not started")
     for place in range(len(answers)):

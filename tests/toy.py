@@ -1,4 +1,7 @@
-"""A data set so small that a test can train on it: two classes told apart by colour."""
+"""What tests share: rows of cases, refusals, and a data set so small that a test can train on it."""
+
+import contextlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,9 +11,32 @@ import tlhelpers as tl
 from tlhelpers import DataCard, ImageData, ImageSplit
 from tlhelpers.models.families import ARCHS
 
+ROOT = Path(__file__).resolve().parents[1]
 CLASSES = ("red", "green")
 # VGG16 has half a gigabyte of weights; the other architectures have each of its parts.
 EVERY_ARCH = [pytest.param(name, marks=[pytest.mark.slow] * (name == "vgg16_bn")) for name in ARCHS]
+
+
+def cases(names, *rows, **options):
+    """`pytest.mark.parametrize`, with a row of values for each case."""
+    return pytest.mark.parametrize(names, rows, **options)
+
+
+def refused(error, sentence, call, *given, **options):
+    """Check that a call raises the error, and that its sentence matches."""
+    with pytest.raises(error, match=sentence):
+        call(*given, **options)
+
+
+@contextlib.contextmanager
+def untouched(model):
+    """Check that nothing changes the weights, buffers and modes of a network meanwhile, not even an error."""
+    before, modes = tl.snapshot(model), [module.training for module in model.modules()]
+    try:
+        yield
+    finally:
+        assert tl.changed(model, before) == []
+        assert [module.training for module in model.modules()] == modes
 
 
 class ToyImages:

@@ -13,6 +13,7 @@ from .looking_inside.activations import activations as activations
 from .looking_inside.activations import channel_peaks as channel_peaks
 from .looking_inside.activations import exciting_images as exciting_images
 from .looking_inside.activations import pooled_features as pooled_features
+from .looking_inside.grad_cam import grad_cam as grad_cam
 from .looking_inside.similarity import class_agreement as class_agreement
 from .looking_inside.similarity import linear_cka as linear_cka
 from .looking_inside.similarity import linear_probe as linear_probe
@@ -20,6 +21,7 @@ from .looking_inside.similarity import orientation_selectivity as orientation_se
 from .measurements.claims import report_finding as report_finding
 from .measurements.comparison import benchmark_interleaved as benchmark_interleaved
 from .measurements.comparison import compare_methods as compare_methods
+from .measurements.costs import arch_table as arch_table
 from .measurements.costs import cost_table as cost_table
 from .measurements.costs import count_macs as count_macs
 from .measurements.results import Results as Results

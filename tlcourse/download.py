@@ -11,27 +11,23 @@ import pooch
 
 from tlhelpers.device import current_profile
 from tlhelpers.errors import DownloadError
+from tlhelpers.files import user_path
 from tlhelpers.progress import tqdm
 
 
 def cache_folder() -> Path:
     """Folder for downloads: the environment variable TL_HOME, else the user's cache folder."""
     home = os.environ.get("TL_HOME")
-    return Path(home).expanduser() if home else platformdirs.user_cache_path("tlhelpers", appauthor=False)
+    return user_path(home) if home else platformdirs.user_cache_path("tlhelpers", appauthor=False)
 
 
 def fetch(url: str, *, sha256: str = "", md5: str = "", folder: Path | None = None, size_hint: float = 0) -> Path:
     """Path of a file that is downloaded unless it is there already; its hash is checked in either case.
 
-    Args:
-        url: address of the file; its last part is the file's name.
-        sha256: the expected hash, in hexadecimal digits; this or `md5` is required.
-        md5: the same, where the source publishes no better one.
-        folder: where the file goes; None for `downloads` in `cache_folder()`.
-        size_hint: expected size in bytes, for messages and the progress bar.
-
-    Raises:
-        DownloadError: in the quick profile, unless the file is there; if network, server, disk or hash are at fault.
+    The last part of `url` is the file's name. `sha256` is the expected hash, in hexadecimal digits, or `md5` where the
+    source publishes no better one. The file goes into `folder`; None: `downloads` in `cache_folder()`. `size_hint` is
+    the expected size in bytes, for messages and the progress bar. Raises DownloadError in the quick profile, unless the
+    file is there; if network, server, disk or hash are at fault.
     """
     target = (folder or cache_folder() / "downloads") / url.rpartition("/")[2].partition("?")[0]
     kind, expected = ("sha256", sha256) if sha256 else ("md5", md5)

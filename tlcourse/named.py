@@ -19,6 +19,7 @@ from tlhelpers.data.dataset import DataCard, ImageData, ImageSplit
 from tlhelpers.data.folder import load_folder
 from tlhelpers.data.splits import split_indices
 from tlhelpers.errors import DataError
+from tlhelpers.files import user_path
 
 Folder = str | os.PathLike[str] | None
 
@@ -85,13 +86,10 @@ def load_flowers102(*, root: Folder = None) -> ImageData:
 def load_oxford_pets(*, root: Folder = None, val: float = 0.15, seed: int = 0) -> ImageData:
     """37 breeds of cats and dogs (811 MB); the test set (3,669 images) is the authors'.
 
-    `val` is the fraction of the authors' other 3,680 images that becomes the validation set, by breed; `seed`
-    draws them.
+    `val` is the fraction of the authors' other 3,680 images that is taken for validation, by breed; `seed` draws them.
     """
-    files = dict(OxfordIIITPet._RESOURCES)
-    both, last = (
-        _torchvision(OxfordIIITPet, "oxford-iiit-pet", root, files, 811e6, split=name) for name in ("trainval", "test")
-    )
+    source = OxfordIIITPet, "oxford-iiit-pet", root, dict(OxfordIIITPet._RESOURCES), 811e6
+    both, last = (_torchvision(*source, split=name) for name in ("trainval", "test"))
     splits = []
     for name, rows in zip(("train", "val"), split_indices(both._labels, (1 - val, val), seed=seed), strict=True):
         paths, labels = ([values[i] for i in rows] for values in (both._images, both._labels))
@@ -102,7 +100,7 @@ def load_oxford_pets(*, root: Folder = None, val: float = 0.15, seed: int = 0) -
 
 def _torchvision(dataset: Any, name: str, root: Folder, files: dict[str, str], size: float, *, split: str) -> Any:
     """A data set of torchvision's in folder `name`; `files` (address -> MD5) are downloaded if nothing is there."""
-    parent = cache_folder() if root is None else Path(root)
+    parent = cache_folder() if root is None else user_path(root)
     try:
         return dataset(parent, split=split)
     except RuntimeError as error:  # torchvision found no folder
@@ -156,7 +154,7 @@ def _medmnist(name: str, class_name: str, size: int, root: Folder, prefix: str =
     if size not in dataset.available_sizes:
         raise DataError(f"{class_name} has the sizes {dataset.available_sizes} px, not {size!r}")
     info, suffix = medmnist.INFO[dataset.flag], "" if size == 28 else f"_{size}"
-    folder = None if root is None else Path(root)
+    folder = None if root is None else user_path(root)
     if folder is not None and not (file := folder / f"{dataset.flag}{suffix}.npz").is_file():
         raise DataError(f"there is no file {file}")
     most = sum(info["n_samples"].values()) * size**2 * info["n_channels"]  # bytes; the file is compressed

@@ -24,11 +24,11 @@ from .evaluation import compute_features as compute_features
 from .evaluation import evaluate as evaluate
 from .evaluation import predict as predict
 from .evaluation import wilson_interval as wilson_interval
-from .gradcam import grad_cam as grad_cam
 from .loop import train_epoch as train_epoch
 from .lr_finder import LRFinderResult as LRFinderResult
 from .lr_finder import find_lr as find_lr
 from .models.cards import ModelCard as ModelCard
+from .models.cards import Preprocessing as Preprocessing
 from .models.families import get_blocks as get_blocks
 from .models.families import get_head as get_head
 from .models.freezing import changed as changed
@@ -39,10 +39,8 @@ from .models.freezing import snapshot as snapshot
 from .models.freezing import trainable_table as trainable_table
 from .models.freezing import unfreeze as unfreeze
 from .models.freezing import unfreeze_modules as unfreeze_modules
-from .models.loading import arch_table as arch_table
 from .models.loading import load_model as load_model
 from .models.loading import replace_head as replace_head
-from .models.preprocessing import Preprocessing as Preprocessing
 from .models.saving import load as load
 from .models.saving import save as save
 from .options import Checkpoint as Checkpoint

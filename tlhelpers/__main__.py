@@ -2,38 +2,66 @@
 
 import argparse
 import contextlib
+import functools
+import io
 import json
 import os
+import re
+import signal
 import sys
+import threading
 import time
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tlhelpers.errors import TLError, TrainingError
-from tlhelpers.files import atomic_write
-
-if TYPE_CHECKING:
-    from tlhelpers.data.dataset import ImageData
-    from tlhelpers.trainer import Run
+from tlhelpers.errors import TLError, TrainingError, WeightsError
+from tlhelpers.files import atomic_write, make_folder, user_path
 
 WEIGHTS_FILE = "model.safetensors"
+RESULTS = (WEIGHTS_FILE, "history.csv", "report.json", "seeds.json")
+CHECKPOINTS = ("best.safetensors", "last.pt")  # what `fit` writes after each epoch
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, 1 for an error, 130 after Ctrl-C."""
-    options = _parser().parse_args(arguments)
+    """Run one command; returns the exit code: 0, 1 for an error, 2 for a wrong option, 130 after Ctrl-C or SIGTERM."""
     for stream in (sys.stdout, sys.stderr):  # a terminal without ✓ or – must not end the run
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+    options = _parser().parse_args(arguments)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, functools.partial(_interrupt, os.getpid()))
     try:
         return int(options.command(options))
-    except TLError as error:
+    except (TLError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return 130
+
+
+def _interrupt(process: int, *_: Any) -> None:
+    """Let SIGTERM, with which schedulers and `kill` end a process, do what Ctrl-C does."""
+    if os.getpid() != process:  # one that reads images
+        os._exit(1)
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in the background of a script
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.raise_signal(signal.SIGINT)
+
+
+def _number(text: str, kind: type, low: float) -> Any:
+    with contextlib.suppress(ValueError):
+        if low <= (number := kind(text)) < float("inf"):
+            return number
+    raise argparse.ArgumentTypeError(f"'{text}': expected a {'whole ' * (kind is int)}number, {low:g} or more")
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a regular expression ({error})") from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -43,87 +71,115 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="check this machine, and say what to do about problems")
     doctor.set_defaults(command=_doctor)
 
+    count = functools.partial(_number, kind=int, low=1)
+    natural, rate = functools.partial(_number, kind=int, low=0), functools.partial(_number, kind=float, low=0)
     defaults = argparse.ArgumentDefaultsHelpFormatter
     train = commands.add_parser("train", help="train a network on images", formatter_class=defaults)
     train.set_defaults(command=_train)
     add = train.add_argument
-    add("data", help="folder with a subfolder for each class, with or without train/val/test; or a name")
+    add("data", nargs="?", help="folder with a subfolder for each class, or a name (None: TL_DATA, or the profile's)")
     # The strongest network that needs no download: it has ImageNet weights.
     add("--arch", default=os.environ.get("TL_ARCH") or "efficientnet_lite0", help="architecture")
-    add("--out", type=Path, help="folder for weights, history and report")
-    add("--epochs", type=int, default=10, help="passes over the training images")
-    add("--lr", type=float, default=3e-3, help="learning rate of the head")
-    add("--unfreeze", type=int, default=0, metavar="N", help="blocks to train besides the head")
-    add("--factor", type=float, default=0.1, help="learning rate of each block, relative to the block after it")
-    add("--size", type=int, help="side of the images in pixels (None: the weights' own)")
-    add("--batch-size", type=int, default=32, help="images in a step")
+    add("--out", help="folder for weights, history and report; an earlier training in it is replaced")
+    add("--resume", action="store_true", help="go on with the training in --out, if there is one")
+    add("--epochs", type=count, default=10, help="passes over the training images")
+    add("--lr", type=rate, default=3e-3, help="learning rate of the head")
+    add("--unfreeze", type=natural, default=0, metavar="N", help="blocks to train besides the head")
+    add("--factor", type=rate, help="learning rate of each block, relative to the block after it (None: 0.1)")
+    add("--size", type=functools.partial(_number, kind=int, low=32), help="side in pixels (None: the weights' own)")
+    add("--batch-size", type=count, default=32, help="images in a step")
     add("--weights", choices=("embedded", "imagenet", "none"), help="where to start from (None: pre-trained)")
     add("--no-augment", action="store_true", help="show every training image as it is")
     add("--keep", choices=("best", "last"), default="best", help="epoch whose weights are kept")
-    add("--seed", type=int, default=0, help="first seed of training")
-    add("--seeds", type=int, default=1, metavar="N", help="repeat with N seeds and report the spread")
-    add("--split-seed", type=int, default=0, help="seed of the division into splits, where the folder has none")
-    add("--group", metavar="PATTERN", help="regular expression for the patient or the like in a path")
-    add("--on-bad", choices=("skip", "refuse"), default="skip", help="what to do about bad files")
-    add("--workers", type=int, help="processes that read images which do not fit into memory (None: a few)")
+    add("--seed", type=natural, help="first seed of training (None: TL_SEED, or 0)")
+    add("--seeds", type=count, default=1, metavar="N", help="repeat with N seeds and report the spread")
+    add("--split-seed", type=natural, help="seed of the division into splits, where the folder has none (None: 0)")
+    add("--group", type=_pattern, metavar="PATTERN", help="regular expression for the patient or the like in a path")
+    add("--on-bad", choices=("skip", "refuse"), help="what to do about bad files (None: skip)")
+    add("--workers", type=natural, help="processes that read images which do not fit into memory (None: a few)")
 
     predict = commands.add_parser("predict", help="say what a trained network sees in images")
     predict.set_defaults(command=_predict)
-    predict.add_argument("run", type=Path, help="folder of one run of `train --out`, or a .safetensors file")
-    predict.add_argument("images", nargs="+", type=Path, help="image files")
-    predict.add_argument("--top", type=int, default=3, help="classes to name for each image")
+    predict.add_argument("run", help="folder of one run of `train --out`, or a .safetensors file")
+    predict.add_argument("images", nargs="+", help="image files")
+    predict.add_argument("--top", type=count, default=3, help="classes to name for each image")
+    for command in (train, predict):
+        command.add_argument("--quiet", action="store_true", help="print results and errors only")
+        command.add_argument("--json", action="store_true", help="print results as JSON, and nothing else")
 
-    for command in entry_points(group="tlhelpers.commands"):  # what other packages add, such as the course's `check`
+    for entry in entry_points(group="tlhelpers.commands"):  # what other packages add, such as the course's `check`
         with contextlib.suppress(ImportError):  # `doctor` has to start where packages are missing
-            command.load()(commands)
+            entry.load()(commands)
     return parser
 
 
 def _doctor(options: argparse.Namespace) -> int:
     from tlhelpers.diagnosis import doctor
 
-    report = doctor()
-    print(report)
+    print(report := doctor())
     return 0 if report.ok else 1
 
 
 def _train(options: argparse.Namespace) -> int:
     import tlhelpers as tl
 
-    if options.out is not None:
-        _claim(options.out)
-    folder = Path(options.data)
-    choices = {"groups": options.group, "on_bad": options.on_bad, "seed": options.split_seed}
-    data = tl.load_data(folder, **choices) if folder.exists() else tl.load_data(options.data)
+    if silent := options.quiet or options.json:
+        os.environ["TQDM_DISABLE"] = "1"
+    results: list[dict[str, Any]] = []
+    lines: list[str] = []
+    with contextlib.redirect_stdout(io.StringIO() if silent else sys.stdout):
+        used, data = tl.current_profile(), _load(options)
+        print(data, used, sep="\n")
+        for seed, place in options.places.items():
+            result, line, stopped = _train_once(data, options, seed, place)
+            print(line)
+            results.append(result)
+            lines.append(line)
+            if stopped:
+                break
+    answer: dict[str, Any] = {"data": data.name, "cores": os.cpu_count(), "stopped": stopped, "seeds": results}
+    answer["settings"] = {"profile": used.name, "device": used.device.type, "precision": used.precision}
+    if options.out is not None and options.seeds > 1:
+        _write(options.out / "seeds.json", json.dumps(answer, indent=1))
+    said = [*lines * options.quiet, *[_spread(results)] * (len(results) > 1), *[stopped] * bool(stopped)]
+    for line in [json.dumps(answer, indent=1)] if options.json else said:
+        print(line)
+    return 130 if stopped else 0
+
+
+def _load(options: argparse.Namespace) -> Any:
+    """The data set, after a check of everything that can be wrong before it is read."""
+    import tlhelpers as tl
+    from tlhelpers.models.families import find_arch
+
+    profile = tl.current_profile()
+    find_arch(options.arch)
+    options.seed = profile.seed if options.seed is None else options.seed
+    if options.factor is not None and not options.unfreeze:
+        raise TrainingError("--factor is for the learning rates of blocks: say with --unfreeze how many are to train")
+    if options.unfreeze and options.weights == "none":
+        raise TrainingError("--unfreeze does not apply with --weights none, where everything trains")
+    if options.resume and options.out is None:
+        raise TrainingError("--resume needs --out, the folder of the training that is to go on")
+    out = options.out = None if options.out is None else user_path(options.out)
+    seeds = range(options.seed, options.seed + options.seeds)
+    options.places = {seed: out / f"seed{seed}" if out and len(seeds) > 1 else out for seed in seeds}
+    options.stale = [] if out is None else _claim(out, options)
+    name = options.data or profile.data
+    given = {"groups": options.group, "on_bad": options.on_bad, "seed": options.split_seed}
+    given = {option: value for option, value in given.items() if value is not None}
+    data = tl.load_data(user_path(name) if user_path(name).exists() else name, **given)
     for split in data.splits():
         split.workers = options.workers
-    used = tl.current_profile()
-    print(data, used, sep="\n")
-    results = []
-    for seed in range(options.seed, options.seed + options.seeds):
-        run, result = _train_once(data, options, seed)
-        results.append(result)
-        if options.out is not None:
-            place = options.out if options.seeds == 1 else options.out / f"seed{seed}"
-            _write(place / "history.csv", run.history.to_csv())
-            _write(place / "report.json", json.dumps({"data": data.name, **result}, indent=1))
-            tl.save(run.model, place / WEIGHTS_FILE)
-            print(f"kept in {place}: {WEIGHTS_FILE}, history.csv, report.json")
-        if run.stopped:
-            print(run.stopped)
-            return 130
-    if options.seeds > 1:
-        print(_spread(results))
-        if options.out is not None:
-            settings = {"profile": used.name, "device": used.device.type, "precision": used.precision}
-            content = {"data": data.name, "settings": settings, "cores": os.cpu_count(), "seeds": results}
-            _write(options.out / "seeds.json", json.dumps(content, indent=1))
-    return 0
+    return data
 
 
-def _train_once(data: "ImageData", options: argparse.Namespace, seed: int) -> "tuple[Run, dict[str, Any]]":
-    """Train with one seed and print the scores; they are returned, too."""
+def _train_once(
+    data: Any, options: argparse.Namespace, seed: int, place: Path | None
+) -> tuple[dict[str, Any], str, str]:
+    """Train with one seed and write all results; returns the scores, a line that says them, and why it stopped."""
     import tlhelpers as tl
+    from tlhelpers.checkpoints import CheckpointFolder
 
     start = time.perf_counter()
     model = tl.load_model(options.arch, classes=data.classes, weights=options.weights, size=options.size, seed=seed)
@@ -132,11 +188,20 @@ def _train_once(data: "ImageData", options: argparse.Namespace, seed: int) -> "t
     lr: float | dict[str, float] = options.lr
     if options.weights != "none":
         tl.unfreeze(tl.freeze(model), last=options.unfreeze)
-        lr = {g["name"]: g["lr"] for g in tl.param_groups(model, options.lr, factor=options.factor)}
-    epochs, augment = tl.Epochs(options.epochs, keep=options.keep), not options.no_augment
-    run = tl.fit(model, data, epochs=epochs, lr=lr, batch_size=options.batch_size, augment=augment, seed=seed)
+        groups = tl.param_groups(model, options.lr, factor=0.1 if options.factor is None else options.factor)
+        lr = {group["name"]: group["lr"] for group in groups}
+    for file in options.stale:  # kept until now, since a mistake must lose nothing
+        with CheckpointFolder(tl.Checkpoint(file.parent), {}):  # refuses a folder that another run is writing to
+            file.unlink(missing_ok=True)
+    options.stale = []
+    checkpoint = None if place is None else tl.Checkpoint(place, resume=options.resume)
+    settings = {"batch_size": options.batch_size, "augment": not options.no_augment, "seed": seed}
+    run = tl.fit(
+        model, data, epochs=tl.Epochs(options.epochs, keep=options.keep), lr=lr, checkpoint=checkpoint, **settings
+    )
     if not run.kept_epoch:
-        raise TrainingError("training was interrupted before its first epoch ended, so there is nothing to keep")
+        print("Training was interrupted before its first epoch ended, so there is nothing to keep.", file=sys.stderr)
+        raise KeyboardInterrupt
     kept, last = (float(run.history["val_accuracy"][epoch]) for epoch in (run.kept_epoch, len(run.history)))
     result: dict[str, Any] = {"seed": seed, "epochs": len(run.history), "kept_epoch": run.kept_epoch}
     result |= {"val_images": len(data.val), "val_accuracy": kept, "val_accuracy_last": last}
@@ -149,8 +214,13 @@ def _train_once(data: "ImageData", options: argparse.Namespace, seed: int) -> "t
         result |= {"test_accuracy": test.accuracy, "test_low": test.interval[0], "test_high": test.interval[1]}
         result |= {"test_balanced_accuracy": test.balanced_accuracy, "test_images": len(data.test)}
     result["seconds"] = round(time.perf_counter() - start, 1)
-    print(f"seed {seed}: {text}; {result['seconds']:.0f} s")
-    return run, result
+    line = f"seed {seed}: {text}; {result['seconds']:.0f} s"
+    if place is not None:
+        _write(place / "history.csv", run.history.to_csv())
+        _write(place / "report.json", json.dumps({"data": data.name, **result}, indent=1))
+        tl.save(model, place / WEIGHTS_FILE)
+        print(f"kept in {place}: {WEIGHTS_FILE}, history.csv, report.json")
+    return result, line, run.stopped
 
 
 def _spread(results: list[dict[str, Any]]) -> str:
@@ -163,34 +233,54 @@ def _spread(results: list[dict[str, Any]]) -> str:
     return "\n".join([*lines, "  {:24}{:.0f} ({:.0f} to {:.0f})".format("seconds", *row[["mean", "min", "max"]])])
 
 
-def _claim(folder: Path) -> None:
-    """A folder for results must be new, empty, or from an earlier run that is to be replaced."""
+def _claim(folder: Path, options: argparse.Namespace) -> list[Path]:
+    """The files of an earlier training that this one replaces; a folder with other files is refused."""
     if folder.exists() and not folder.is_dir():
         raise TrainingError(f"{folder} is a file; --out needs a folder")
-    if folder.exists() and any(folder.iterdir()) and not list(folder.glob("**/report.json")):
+    old = [file for place in ("", "seed*/") for name in RESULTS + CHECKPOINTS for file in folder.glob(place + name)]
+    if folder.exists() and any(folder.iterdir()) and not {"report.json", "last.pt"} & {file.name for file in old}:
         raise TrainingError(f"{folder} holds other files; name a new folder with --out, so that nothing is lost")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
+    if not options.resume:
+        return old
+    others = [file for file in old if file.parent not in options.places.values() and file.name != "seeds.json"]
+    if others:
+        raise TrainingError(f"{others[0]} is of another training, which cannot be resumed like this")
+    return [file for file in old if file.name in RESULTS]
 
 
 def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(exist_ok=True)
     with atomic_write(path) as file:
         file.write(text.encode())
+
+
+def _weights_of(run: Path) -> Path:
+    """The file with the weights of a run; of an unfinished one, those of its best epoch so far."""
+    found = [run / name for name in (WEIGHTS_FILE, CHECKPOINTS[0]) if (run / name).exists()]
+    if found or not run.is_dir():
+        return found[0] if found else run
+    if seeds := sorted(str(place) for place in run.glob("seed*") if place.is_dir()):
+        raise WeightsError(f"{run} holds a training with several seeds; name the run of one: {', '.join(seeds)}")
+    raise WeightsError(f"{run} holds no network; there is no file {run / WEIGHTS_FILE}, which `train --out` writes")
 
 
 def _predict(options: argparse.Namespace) -> int:
     import tlhelpers as tl
 
-    model = tl.load(options.run / WEIGHTS_FILE if options.run.is_dir() else options.run)
-    code = 0
+    model = tl.load(_weights_of(user_path(options.run)))
+    answers: list[dict[str, Any]] = []
     for image in options.images:
         try:
-            table = tl.predict(model, image, top=options.top)
-            print(f"{image}: " + ", ".join(f"{row['class']} {row['probability']:.1%}" for _, row in table.iterrows()))
+            rows = tl.predict(model, image, top=options.top)[["class", "probability"]].to_dict("records")
+            answers.append({"image": image, "classes": rows})
+            if not options.json:
+                print(f"{image}: " + ", ".join(f"{row['class']} {row['probability']:.1%}" for row in rows))
         except TLError as error:
             print(f"✗ {error}", file=sys.stderr)
-            code = 1
-    return code
+            answers.append({"image": image, "error": str(error)})
+    if options.json:
+        print(json.dumps(answers, indent=1))
+    return int(any("error" in answer for answer in answers))
 
 
 if __name__ == "__main__":

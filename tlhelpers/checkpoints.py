@@ -1,8 +1,7 @@
 """Checkpoints: all that a run needs to resume, in another process, exactly where it stopped.
 
-After each epoch the file `last.pt` is replaced, in one step. It holds the weights, the state of optimizer, scheduler,
-loss scaling and averaging, every random generator that training draws from, the history, and the best epoch's weights.
-`best.safetensors` has only those, for `tl.load`.
+After each epoch `last.pt` is replaced, in one step, by what `Trainer.state_dict` gives. `best.safetensors` has only
+the best epoch's weights, for `tl.load`.
 """
 
 import contextlib
@@ -11,8 +10,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import safetensors
 import torch
@@ -20,13 +18,10 @@ from filelock import FileLock, Timeout
 from torch import nn
 
 from tlhelpers.errors import CheckpointError
-from tlhelpers.files import atomic_write, remove_leftovers
+from tlhelpers.files import atomic_write, make_folder, remove_leftovers, user_path
 from tlhelpers.models.cards import ModelCard
 from tlhelpers.models.saving import save
 from tlhelpers.options import Checkpoint
-
-if TYPE_CHECKING:
-    from tlhelpers.trainer import Trainer
 
 FORMAT = "tlhelpers-checkpoint-3"
 
@@ -35,48 +30,45 @@ class CheckpointFolder:
     """The folder of one run; as a context manager it keeps other runs out. A run goes on with the same `settings`."""
 
     def __init__(self, checkpoint: Checkpoint, settings: dict[str, Any]) -> None:
-        folder = Path(checkpoint.folder)
-        self.path, self.best_path, self.resume = folder / "last.pt", folder / "best.safetensors", checkpoint.resume
-        self.settings, self._lock = settings, FileLock(folder / "in_use.lock")
+        self.folder, self.resume, self.settings = user_path(checkpoint.folder), checkpoint.resume, settings
+        self.path, self.best_path = self.folder / "last.pt", self.folder / "best.safetensors"
+        self._lock = FileLock(self.folder / "in_use.lock")
 
     def __enter__(self) -> "CheckpointFolder":
-        folder = self.path.parent
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
             self._lock.acquire(timeout=0)
             for path in (self.path, self.best_path):
                 remove_leftovers(path)  # nobody else writes here
         except Timeout as error:
-            raise CheckpointError(
-                f"another run is writing to {folder} just now. Wait for its end, or name another folder"
-            ) from error
+            raise CheckpointError(f"another run is writing to {self.folder} just now: wait, or name another") from error
         except OSError as error:
-            raise CheckpointError(f"{folder} cannot hold checkpoints: {error}") from error
+            raise CheckpointError(f"{self.folder} cannot hold checkpoints: {error}") from error
         return self
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
 
-    def begin(self, trainer: "Trainer") -> None:
+    def begin(self, trainer: Any) -> None:
         """Put the state that the folder holds back into `trainer`, if it is to resume and there is one."""
-        self.settings |= _identity(trainer.model, trainer.optimizer)
+        card, groups = getattr(trainer.model, "card", None), trainer.optimizer.param_groups
+        if isinstance(card, ModelCard):
+            self.settings |= {"arch": card.arch, "classes": list(card.classes)}
+        rates = [[len(group["params"]), float(group.get("initial_lr", group["lr"]))] for group in groups]
+        self.settings |= {"optimizer": type(trainer.optimizer).__name__, "groups": rates}
         if not (self.resume and self.path.exists()):
             return
         packed = self._read()
-        old = packed["settings"]
-        new = {name: value for name, value in self.settings.items() if old.get(name) != value}
-        if new:
-            changes = "; ".join(f"{name} was {old.get(name)} and is now {value}" for name, value in new.items())
-            raise CheckpointError(
-                f"the checkpoint {self.path} belongs to another run: {changes}. Give the same settings again, name "
-                "another folder, or take resume=False to begin anew"
-            )
+        pairs = [(name, packed["settings"].get(name), now) for name, now in self.settings.items()]
+        if changes := "; ".join(f"{name} was {old} and is now {now}" for name, old, now in pairs if old != now):
+            found = f"the checkpoint {self.path} belongs to another run: {changes}"
+            raise CheckpointError(f"{found}. Give the same settings, name another folder, or take resume=False")
         try:
             trainer.load_state_dict(packed)
         except (KeyError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"the checkpoint {self.path} does not fit this run: {error}") from error
 
-    def save(self, trainer: "Trainer") -> None:
+    def save(self, trainer: Any) -> None:
         """Replace the checkpoint; a process killed here leaves the old one."""
         packed = {"format": FORMAT, "settings": self.settings, **trainer.state_dict()}
         with self._writing(), atomic_write(self.path) as file:
@@ -94,20 +86,16 @@ class CheckpointFolder:
             with _interrupt_waits():
                 yield
         except (OSError, RuntimeError, safetensors.SafetensorError) as error:  # torch.save wraps what the disk says
-            free = shutil.disk_usage(self.path.parent).free
-            raise CheckpointError(
-                f"the checkpoint could not be written to {self.path.parent} ({error}; {free / 1e9:.1f} GB are free). "
-                "The one before is whole: make room and go on with resume=True"
-            ) from error
+            free = f"{shutil.disk_usage(self.folder).free / 1e9:.1f} GB are free"
+            text = f"the checkpoint could not be written to {self.folder} ({error}; {free}). The one before is whole:"
+            raise CheckpointError(f"{text} make room and go on with resume=True") from error
 
     def _read(self) -> dict[str, Any]:
         try:
             packed = torch.load(self.path, map_location="cpu", weights_only=True)
         except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, ValueError) as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise CheckpointError(
-                f"the checkpoint {self.path} is damaged ({reason}). Delete it to begin again"
-            ) from error
+            raise CheckpointError(f"{self.path} is damaged ({reason}). Delete it to begin again") from error
         if not isinstance(packed, dict) or packed.get("format") != FORMAT:
             raise CheckpointError(f"{self.path} was not written by tl.fit. Name another folder as checkpoint=")
         return packed
@@ -127,11 +115,3 @@ def _interrupt_waits() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
     if delayed and callable(before):
         before(*delayed[0])
-
-
-def _identity(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """What tells one network and optimizer from another; of each parameter group, size and first learning rate."""
-    card = getattr(model, "card", None)
-    known = {"arch": card.arch, "classes": list(card.classes)} if isinstance(card, ModelCard) else {}
-    groups = [[len(group["params"]), float(group.get("initial_lr", group["lr"]))] for group in optimizer.param_groups]
-    return {**known, "optimizer": type(optimizer).__name__, "groups": groups}

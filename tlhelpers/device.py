@@ -1,7 +1,6 @@
 """Which profile, device and precision are in force, and why.
 
-Two profiles run the same notebooks: `quick` (a laptop CPU, no network) and `full` (downloaded weights and real data,
-best on a GPU). Device and precision are found by trying; `use_profile` and environment variables set all three.
+Two profiles run the same notebooks: `quick` (a laptop CPU, no network) and `full` (downloaded weights and real data).
 """
 
 import functools
@@ -49,7 +48,7 @@ class Profile:
     def seed(self) -> int:
         """The seed that notebooks begin with: TL_SEED, which must be a whole number, or 0."""
         text = os.environ.get("TL_SEED") or "0"
-        if not text.isdigit():
+        if not text.isdecimal():
             raise TLError(f"TL_SEED is '{text}'; expected a whole number, 0 or more")
         return int(text)
 
@@ -69,13 +68,9 @@ def current_profile() -> Profile:
 def use_profile(name: str | None = None, *, device: str | None = None, precision: str | None = None) -> Profile:
     """Set the profile, device and precision for what follows, and return them.
 
-    Args:
-        name: "quick" or "full"; None for TL_PROFILE, or "quick".
-        device: "cpu", "cuda", "cuda:1", "mps" ...; None for TL_DEVICE, or the first that works.
-        precision: "fp32", "bf16" or "fp16"; None for TL_PRECISION, or the fastest on the device.
-
-    Raises:
-        TLError: if a value is not known, or the device does not work on this machine.
+    `name` is "quick" or "full"; None takes TL_PROFILE, or "quick". `device` is "cpu", "cuda", "cuda:1", "mps"...; None
+    takes TL_DEVICE, or the first that works. `precision` is "fp32", "bf16" or "fp16"; None takes TL_PRECISION, or the
+    fastest on the device. A TLError says that a value is not known, or that the device does not work on this machine.
     """
     global _current
     name, why_name = _setting("profile", name, DEFAULT_DATA)
@@ -141,13 +136,11 @@ def find_precision(device: torch.device) -> tuple[str, str]:
 @functools.cache
 def bf16_gain() -> float:
     """Speed of training a convolution in bf16, as a multiple of that in fp32, on this CPU; measured once, in 0.3 s."""
-    # Processor time, interleaved rounds and the best of each: a busy machine must not change what a seed gives.
-    # The numbers are not random ones, since the reader may have seeded the generator.
+    # Processor time, and the best of interleaved rounds: a busy machine must not change what a seed gives.
     images = torch.linspace(-1, 1, 16 * 64 * 28 * 28).reshape(16, 64, 28, 28).to(memory_format=torch.channels_last)
     kernels = torch.linspace(-1, 1, 64 * 64 * 9).reshape(64, 64, 3, 3).requires_grad_()
     # Windows counts processor time in ticks of 16 ms, longer than a step; there wall-clock time is used.
     clock = time.process_time if time.get_clock_info("process_time").resolution < 1e-4 else time.perf_counter
-
     best = {False: float("inf"), True: float("inf")}  # seconds
     for number in range(9):
         for bf16 in best:

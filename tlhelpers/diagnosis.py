@@ -1,7 +1,4 @@
-"""`tl.doctor()` and `python -m tlhelpers doctor`: check the installation and say what to do about each trouble.
-
-It needs only the standard library, so that it works where torch is broken or missing.
-"""
+"""`tl.doctor()`: check the installation, with the standard library alone, and say what to do about each trouble."""
 
 import contextlib
 import hashlib

@@ -1,42 +1,32 @@
 """Using a trained network: `evaluate` it on a split, `predict` single images, compute features; scores and mistakes."""
 
-import functools
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+import os
+from collections.abc import Iterable
 
 import pandas as pd
 import torch
-from PIL import Image
 from torch import nn
 from torch.nn import functional
 
+import tlhelpers
+from tlhelpers.batch_checks import check_fits
 from tlhelpers.batch_sources import scoring_batches
 from tlhelpers.data.dataset import ImageSplit
-from tlhelpers.data.images import open_image
+from tlhelpers.data.images import ONE_IMAGE, AnyImage, open_image
 from tlhelpers.device import current_profile
-from tlhelpers.errors import DataError, TrainingError
+from tlhelpers.errors import DataError, ModelError, at_least
 from tlhelpers.loop import compute_logits, place
 from tlhelpers.models.cards import get_card
 from tlhelpers.models.families import get_head
 from tlhelpers.progress import tqdm
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 
 def evaluate(model: nn.Module, split: ImageSplit, *, batch_size: int = 64) -> "Evaluation":
     """Predictions of a network for every image of a split, on the profile's device and in its precision.
 
-    Args:
-        model: a classifier as wide as the split has classes; every module keeps its mode.
-        split: its own transform is used if it has one, else the preprocessing of the model's card.
-        batch_size: images at a time.
-
-    Raises:
-        TrainingError: if the network's outputs are not the classes of the split.
-        DataError: if outputs are not finite, or naming an image that cannot be read.
+    The split's own transform is used if it has one, else the preprocessing of the model's card. Every module keeps its
+    mode. A TrainingError says that the network's outputs are not the classes of the split; a DataError, that outputs
+    are not finite, or which image cannot be read.
     """
     check_fits(model, split)
     profile = current_profile()
@@ -46,27 +36,27 @@ def evaluate(model: nn.Module, split: ImageSplit, *, batch_size: int = 64) -> "E
     return Evaluation(split, split.classes, logits)
 
 
-def predict(
-    model: nn.Module, images: str | Path | Image.Image | Sequence[str | Path | Image.Image], *, top: int = 3
-) -> pd.DataFrame:
+def predict(model: nn.Module, images: AnyImage | Iterable[AnyImage], *, top: int = 3) -> pd.DataFrame:
     """The `top` most probable classes of each image.
 
-    The model's card names the classes and the preprocessing; `images` are files or PIL images. Columns: image, rank
-    (from 1), class, probability (softmax of the logits). A DataError names the file that cannot be read.
+    The model's card names the classes and the preprocessing; `images` are one or several of what `open_image` takes,
+    such as files. Columns: image, rank (from 1), class, probability (softmax of the logits). A DataError names the file
+    that cannot be read, or says that the outputs are not finite.
     """
-    many = [images] if isinstance(images, str | Path | Image.Image) else list(images)
-    card, profile = get_card(model), current_profile()
+    at_least(1, top=top)
+    many = images if isinstance(images, Iterable) and not isinstance(images, ONE_IMAGE) else [images]
+    card, profile, outputs = get_card(model), current_profile(), get_head(model).out_features
     place(model, profile.device)
     transform = card.preprocessing.evaluation()
-    names = card.classes or tuple(f"class {i}" for i in range(get_head(model).out_features))
+    names = card.classes or tuple(f"class {i}" for i in range(outputs))
+    if len(names) != outputs:
+        raise ModelError(f"the card names {len(names)} classes, but the network has {outputs} outputs")
     rows = []
     for number, image in enumerate(many, start=1):
-        if isinstance(image, Image.Image):
-            label, opened = f"image {number}", image.convert("RGB")
-        else:
-            label, opened = str(image), open_image(image)
-        batch = transform(opened)[None], torch.zeros(1)
+        label = str(image) if isinstance(image, str | os.PathLike) else f"image {number}"
+        batch = transform(open_image(image))[None], torch.zeros(1)
         logits, _ = compute_logits(model, [batch], precision=profile.dtype)
+        _check_finite(logits, label)
         best = logits[0].softmax(dim=0).topk(min(top, len(names)))
         for rank, (value, i) in enumerate(zip(*best, strict=True), start=1):
             rows.append((label, rank, names[i], float(value)))
@@ -83,21 +73,10 @@ def compute_features(model: nn.Module, split: ImageSplit, *, batch_size: int = 6
     return torch.cat(features)
 
 
-def check_fits(model: nn.Module, split: ImageSplit) -> None:
-    """Raise a TrainingError if the outputs of a network are not the classes of a split."""
-    outputs, classes = get_head(model).out_features, split.classes
-    if outputs != len(classes):
-        shown = ", ".join(classes[:5]) + (", …" if len(classes) > 5 else "")
-        raise TrainingError(
-            f"the network has {outputs} outputs, but '{split.name}' has {len(classes)} classes ({shown}). "
-            f"Give it a head that fits: tl.replace_head(model, classes=data.classes)"
-        )
-    named = getattr(getattr(model, "card", None), "classes", ())
-    if named and tuple(named) != classes:
-        raise TrainingError(
-            f"the network's outputs mean {list(named)}, but '{split.name}' has the classes {list(classes)}: "
-            "in another order or under other names a score would mean nothing"
-        )
+def _check_finite(logits: torch.Tensor, which: str) -> None:
+    if bad := int((~torch.isfinite(logits)).any(dim=1).sum()):
+        which = f"{bad} of {len(logits)} images {which} are not finite"
+        raise DataError(f"the network's outputs for {which}: its weights are damaged, or training diverged")
 
 
 def wilson_interval(correct: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -111,100 +90,60 @@ def wilson_interval(correct: int, count: int, confidence: float = 0.95) -> tuple
     return float(interval.low), float(interval.high)
 
 
-@dataclass(frozen=True)
 class Evaluation:
     """A network's predictions for the images of a split, and their scores."""
 
-    split: ImageSplit
-    classes: tuple[str, ...]
-    logits: torch.Tensor  # (images, classes), float32 on the CPU, in the order of the split
-
-    def __post_init__(self) -> None:
-        if bad := int((~torch.isfinite(self.logits)).any(dim=1).sum()):
-            which = f"{bad} of {len(self.logits)} images of '{self.split.name}'"
-            raise DataError(
-                f"the network's outputs for {which} are not finite: its weights are damaged, or training diverged"
-            )
-
-    @property
-    def labels(self) -> torch.Tensor:
-        """True labels, (images,) int64."""
-        return self.split.labels
-
-    @functools.cached_property
-    def probabilities(self) -> torch.Tensor:
-        """Softmax of the logits, (images, classes); seldom calibrated."""
-        return self.logits.softmax(dim=1)
-
-    @property
-    def predictions(self) -> torch.Tensor:
-        """The class with the largest logit, (images,) int64."""
-        return self.logits.argmax(dim=1)
-
-    @property
-    def correct(self) -> int:
-        """How many images are classified correctly."""
-        return int((self.predictions == self.labels).sum())
-
-    @property
-    def accuracy(self) -> float:
-        """Fraction of images classified correctly."""
-        return self.correct / len(self.labels)
+    def __init__(self, split: ImageSplit, classes: tuple[str, ...], logits: torch.Tensor) -> None:
+        _check_finite(logits, f"of '{split.name}'")
+        self.split, self.classes = split, classes
+        self.logits = logits  # (images, classes), float32 on the CPU, in the order of the split
+        self.probabilities = logits.softmax(dim=1)  # (images, classes); seldom calibrated
+        self.predictions = logits.argmax(dim=1)  # the class with the largest logit, (images,) int64
+        self.labels = split.labels  # true labels, (images,) int64
+        self.correct = int((self.predictions == self.labels).sum())  # how many images are classified correctly
+        self.accuracy = self.correct / len(self.labels)  # the fraction of them
+        self.loss = float(functional.cross_entropy(logits, self.labels))  # the mean cross-entropy in nats
+        # The mean recall over the classes that have images; always naming one class gives 1 / classes.
+        self.balanced_accuracy = float(self.per_class()["recall"].mean())
 
     @property
     def interval(self) -> tuple[float, float]:
         """95 % interval of the accuracy for images like these (Wilson); it says nothing about other training seeds."""
         return wilson_interval(self.correct, len(self.labels))
 
-    @property
-    def balanced_accuracy(self) -> float:
-        """Mean recall over the classes that have images; always naming one class gives 1 / classes."""
-        return float(self.per_class()["recall"].mean())
-
-    @property
-    def loss(self) -> float:
-        """Mean cross-entropy in nats."""
-        return float(functional.cross_entropy(self.logits, self.labels))
-
     def confusion(self) -> pd.DataFrame:
         """Counts of images: rows are the true classes, columns the predicted ones."""
-        from sklearn.metrics import confusion_matrix
-
-        counts = confusion_matrix(self.labels, self.predictions, labels=range(len(self.classes)))
-        table = pd.DataFrame(counts, index=list(self.classes), columns=list(self.classes))
+        names = list(self.classes)
+        counts = torch.bincount(self.labels * len(names) + self.predictions, minlength=len(names) ** 2)
+        table = pd.DataFrame(counts.view(len(names), -1).numpy(), index=names, columns=names)
         return table.rename_axis(index="true", columns="predicted")
 
     def per_class(self) -> pd.DataFrame:
         """For each class: images, precision (NaN if it was never predicted) and recall (NaN if it has no images)."""
         table = self.confusion()
-        correct = pd.Series(table.to_numpy().diagonal(), index=table.index)
-        precision, recall = correct / table.sum(axis=0).replace(0, float("nan")), correct / table.sum(axis=1)
-        return pd.DataFrame({"images": table.sum(axis=1), "precision": precision, "recall": recall})
+        correct, images, predicted = table.to_numpy().diagonal(), table.sum(axis=1), table.sum(axis=0)
+        table = pd.DataFrame({"images": images, "precision": correct / predicted, "recall": correct / images})
+        return table.rename_axis("true")
 
     def worst(self, count: int = 8) -> pd.DataFrame:
         """The mistakes, most certain first: columns index (into the split), key, true, predicted, confidence."""
-        confidence, predictions = self.probabilities.amax(dim=1), self.predictions
-        wrong = (predictions != self.labels).nonzero().flatten()
-        order = wrong[confidence[wrong].argsort(descending=True, stable=True)][:count].tolist()
-        true, predicted = ([self.classes[labels[i]] for i in order] for labels in (self.labels, predictions))
-        keys = [self.split.keys[i] for i in order]
-        columns = {"index": order, "key": keys, "true": true, "predicted": predicted}
-        return pd.DataFrame({**columns, "confidence": confidence[order].tolist()})
+        at_least(1, count=count)
+        true, predicted = ([self.classes[i] for i in labels] for labels in (self.labels, self.predictions))
+        columns = {"index": range(len(true)), "key": self.split.keys, "true": true, "predicted": predicted}
+        table = pd.DataFrame({**columns, "confidence": self.probabilities.amax(dim=1).tolist()})
+        wrong = table[(self.predictions != self.labels).numpy()]
+        return wrong.sort_values("confidence", ascending=False, kind="stable", ignore_index=True).head(count)
 
-    def plot_confusion(self) -> "Figure":
+    def plot_confusion(self) -> "tlhelpers.plots.Chart":
         """The confusion matrix as a figure."""
-        from tlhelpers import plots
+        return tlhelpers.plots.confusion(self.confusion(), title=f"Confusion matrix, {self.split.name}: {self}")
 
-        return plots.confusion(self.confusion(), title=f"Confusion matrix, {self.split.name}: {self}")
-
-    def show_worst(self, count: int = 8) -> "Figure":
+    def show_worst(self, count: int = 8) -> "tlhelpers.plots.Chart":
         """The images of `worst`, each with its true and predicted class."""
-        from tlhelpers import plots
-
         table = self.worst(count)
         titles = [f"{row.true}\ncalled {row.predicted} ({row.confidence:.0%})" for row in table.itertuples()]
         images = [self.split.image(i) for i in table["index"]]
-        return plots.image_grid(images, titles, title=f"Most certain mistakes, {self.split.name}")
+        return tlhelpers.plots.image_grid(images, titles, title=f"Most certain mistakes, {self.split.name}")
 
     def __str__(self) -> str:
         low, high = self.interval

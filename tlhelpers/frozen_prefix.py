@@ -1,8 +1,7 @@
 """The frozen prefix: the first part of a network, which computes the same for an image in every epoch.
 
-`split_at_frozen_prefix` follows the network's own `forward` with torch.fx, finds the last tensor through which
-everything must pass before anything changes, and cuts there. Both pieces share the network's modules: what trains in a
-piece trains in the network.
+It ends at the last tensor through which everything must pass before anything changes; torch.fx finds it. Both pieces
+share the network's modules: what trains in a piece trains in the network.
 """
 
 import operator
@@ -53,8 +52,7 @@ def split_at_frozen_prefix(model: nn.Module) -> SplitModel | None:
         try:
             train_mode(model)
             training = _Tracer().trace(model)
-            cut = _last_fixed(training, model)
-            if cut is None:
+            if (cut := _last_fixed(training, model)) is None:
                 return None
             model.eval()
             evaluation = _Tracer().trace(model)
@@ -62,11 +60,11 @@ def split_at_frozen_prefix(model: nn.Module) -> SplitModel | None:
             return None  # its `forward` depends on the data, say
     if [node.name for node in training.nodes] != [node.name for node in evaluation.nodes]:
         return None
-    node = list(training.nodes)[cut]
     frozen = fx.GraphModule(model, _copy(evaluation, end=cut), "Frozen")
-    trainable = _Trainable(*(fx.GraphModule(model, _copy(g, start=cut), "Trainable") for g in (training, evaluation)))
     if not list(frozen.parameters()):
         return None  # nothing worth computing once
+    trainable = _Trainable(*(fx.GraphModule(model, _copy(g, start=cut), "Trainable") for g in (training, evaluation)))
+    node = list(training.nodes)[cut]
     return SplitModel(frozen, trainable, str(node.target) if node.op == "call_module" else node.name)
 
 
@@ -90,10 +88,9 @@ class _Tracer(fx.Tracer):
 
 def _last_fixed(graph: fx.Graph, model: nn.Module) -> int | None:
     """Index of the last node, before any that changes, on which alone all later nodes depend."""
-    nodes = list(graph.nodes)
-    number = {node: i for i, node in enumerate(nodes)}
+    number = {node: i for i, node in enumerate(graph.nodes)}
     found, furthest = None, 0  # the furthest use of any value computed so far
-    for i, node in enumerate(nodes):
+    for node, i in number.items():
         if _changes(node, model):
             return found
         last_use = max((number[user] for user in node.users), default=i)
@@ -119,12 +116,9 @@ def _changes(node: fx.Node, model: nn.Module) -> bool:
 
 
 def _is_fixed(module: nn.Module) -> bool:
-    if any(parameter.requires_grad for parameter in module.parameters(recurse=False)):
-        return False
-    if not module.training:
-        return True
+    trains = any(parameter.requires_grad for parameter in module.parameters(recurse=False))
     known = type(module).__module__ in _FIXED_FILES or isinstance(module, _FIXED)
-    return known and not isinstance(module, _RANDOM)
+    return not trains and (not module.training or (known and not isinstance(module, _RANDOM)))
 
 
 def _copy(graph: fx.Graph, start: int = -1, end: int | None = None) -> fx.Graph:

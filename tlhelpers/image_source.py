@@ -1,7 +1,8 @@
-"""The images of a split, as a training run sees them: decoded once and kept, or read again in every epoch."""
+"""What a run feeds on: images, decoded once or read again in every epoch, or activations of the frozen prefix."""
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -12,15 +13,15 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
+from tlhelpers.batch_checks import PreparedImages, collate_images, read_batches
 from tlhelpers.data.dataset import ImageSplit
 from tlhelpers.data.folder import FolderImages
-from tlhelpers.errors import DataError
-from tlhelpers.loop import device_of
-from tlhelpers.models.cards import get_card
-from tlhelpers.models.preprocessing import Preprocessing
+from tlhelpers.loop import autocast, device_of, explained, to_device
+from tlhelpers.models.cards import Preprocessing, get_card
+from tlhelpers.models.freezing import evaluation_mode
 from tlhelpers.options import Augment
-from tlhelpers.pixel_batches import SMALLEST_CROP, Order, PixelBatches
-from tlhelpers.progress import in_threads
+from tlhelpers.pixel_batches import SMALLEST_CROP, EpochBatches, Order, PixelBatches, batches_on
+from tlhelpers.progress import in_threads, tqdm
 
 SPARE = 1.25  # images to crop at random are kept with a side this many times the crop's
 
@@ -47,19 +48,12 @@ class ImageSource:
     def batches(self, order: Order) -> "PixelBatches | FileBatches":
         """Batches in this order."""
         if self.transform is not None:
-            split, pinned = self.split.with_transform(self.transform), self.device.type == "cuda"
-            return FileBatches(split, order, workers=self.workers, seed=self.seed, pinned=pinned)
+            images = PreparedImages(self.split, self.transform)
+            return FileBatches(images, order, self.workers, self.seed, pinned=self.device.type == "cuda")
         pixels, aspects = decode(self.split, self.preprocessing, self.side if self.crops else None)
-        return PixelBatches(
-            pixels.to(self.device),
-            self.split.labels.to(self.device),
-            self.preprocessing,
-            order,
-            crop=SMALLEST_CROP if self.crops else None,
-            aspects=aspects,
-            sizes=self.preprocessing.size,
-            seed=self.seed,
-        )
+        pixels, labels = pixels.to(self.device), self.split.labels.to(self.device)
+        options: Any = {"crop": SMALLEST_CROP if self.crops else None, "sizes": self.preprocessing.size}
+        return PixelBatches(pixels, labels, self.preprocessing, order, aspects=aspects, seed=self.seed, **options)
 
 
 def memory_limit(device: torch.device) -> int:
@@ -70,17 +64,17 @@ def memory_limit(device: torch.device) -> int:
 
 
 def decode(split: ImageSplit, preprocessing: Preprocessing, whole: int | None = None) -> Pixels:
-    """Decode every image of a split, once in the life of the split; a DataError names a file that cannot be read.
+    """Decode every image of a split, once in its life, and do what `preprocessing.evaluation()` does but normalise.
 
-    What `preprocessing.evaluation()` does before it normalises is done here. With `whole`, the whole image is squeezed
-    to a square of this side instead, to take random crops from.
+    With `whole`, the whole image is squeezed to a square of this side instead, to take random crops from. A DataError
+    names a file that cannot be read.
     """
     known, key = _decoded.setdefault(split, {}), (whole or 0, repr(preprocessing))
     if key in known:
         return known[key]
-    side, mode = whole or preprocessing.size, v2.InterpolationMode(preprocessing.interpolation)
-    needed = whole or preprocessing.resize
-    resize = v2.Resize((side, side), mode) if whole else v2.Compose([v2.Resize(needed, mode), v2.CenterCrop(side)])
+    side, needed = whole or preprocessing.size, whole or preprocessing.resize
+    mode = v2.InterpolationMode(preprocessing.interpolation)
+    resize = v2.Resize((side, side), mode) if whole else v2.Compose(preprocessing.centre())
     pixels, aspects = torch.empty(len(split), 3, side, side, dtype=torch.uint8), torch.ones(len(split))
     load: Any = split.load
     from_files = isinstance(load, FolderImages)
@@ -96,31 +90,56 @@ def decode(split: ImageSplit, preprocessing: Preprocessing, whole: int | None = 
     return known[key]
 
 
-class FileBatches:
+@dataclass(eq=False)
+class FileBatches(EpochBatches):
     """Batches of images that are read and transformed when they are asked for, by a `DataLoader`."""
 
-    def __init__(self, split: ImageSplit, order: Order, *, workers: int, seed: int, pinned: bool) -> None:
-        self.split, self.order, self.workers, self.seed, self.epoch = split, order, workers, seed, 1
-        self.batch_size, self.generator, self.pinned = order.batch_size, order.generator, pinned
-
-    def __len__(self) -> int:
-        return len(self.order)
-
-    def set_epoch(self, epoch: int) -> None:
-        """What follows is epoch number `epoch`, from 1: the workers' random numbers begin from it."""
-        self.epoch = epoch
+    images: PreparedImages
+    order: Any  # an `Order`: it gives index tensors, where a DataLoader's type hints ask for lists
+    workers: int
+    seed: int  # the workers' random numbers begin from it and the epoch
+    pinned: bool  # in memory from which a GPU can copy by itself
 
     def __iter__(self) -> Iterator[Any]:
-        order: Any = self.order  # it gives index tensors, where the type hints ask for lists
-        loader: DataLoader[Any] = DataLoader(
-            self.split,
-            batch_sampler=order,
-            num_workers=self.workers,
-            generator=torch.Generator().manual_seed(self.seed * 100_003 + self.epoch),
-            pin_memory=self.pinned,
-        )
-        try:
-            yield from loader
-        except DataError as error:
-            last = str(error).strip().splitlines()[-1]  # from a worker it comes with the worker's whole traceback
-            raise DataError(last.partition("Error: ")[2] if self.workers else str(error)) from error
+        random = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
+        options: Any = {"batch_sampler": self.order, "num_workers": self.workers, "pin_memory": self.pinned}
+        loader: DataLoader[Any] = DataLoader(self.images, collate_fn=collate_images, generator=random, **options)
+        yield from read_batches(loader, self.workers, f"the images of '{self.images.split.name}'")
+
+
+@dataclass(eq=False)
+class ActivationBatches(EpochBatches):
+    """Batches of (activations, labels)."""
+
+    values: torch.Tensor  # (views * images, features), or (views * images, height, width, channels)
+    labels: torch.Tensor  # (images,), on the same device
+    order: Order
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        first = (self.epoch - 1) * len(self.labels) % len(self.values)  # each epoch shows the next view
+        for chosen in batches_on(self.values.device, self.order):
+            values = self.values[first + chosen]
+            yield (values.permute(0, 3, 1, 2) if values.ndim == 4 else values), self.labels[chosen]
+
+
+def cache_activations(
+    prefix: nn.Module, images: ImageSource, order: Order, precision: torch.dtype, views: int = 1
+) -> ActivationBatches | None:
+    """Run the frozen prefix over every image, `views` times; None if its outputs exceed `memory_limit`."""
+    device, labels = device_of(prefix), images.split.labels
+    batches = images.batches(Order(len(labels), order.batch_size))
+    values, written = torch.empty(0), 0
+    bar = tqdm(total=views * len(batches), desc="frozen prefix", unit="batch", leave=False, delay=1)
+    with bar, explained(order), evaluation_mode(prefix), torch.no_grad(), autocast(device, precision):
+        for view in range(1, views + 1):
+            for pixels, _ in batches.set_epoch(view):
+                found = prefix(to_device(pixels, device))
+                found = found.permute(0, 2, 3, 1) if found.ndim == 4 else found
+                if not written:
+                    if views * len(labels) * found[0].nbytes > memory_limit(device):
+                        return None
+                    values = found.new_empty(views * len(labels), *found.shape[1:])
+                values[written : written + len(found)] = found
+                written += len(found)
+                bar.update()
+    return ActivationBatches(values, labels.to(values.device), order)

@@ -1,9 +1,9 @@
 """The learning-rate finder: a short trial whose learning rate grows from step to step."""
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,18 +11,16 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from tlhelpers.batch_sources import BatchSources, at_epoch, choose_sources
+import tlhelpers
+from tlhelpers.batch_sources import BatchSources, choose_sources
 from tlhelpers.data.dataset import ImageData
 from tlhelpers.device import current_profile
 from tlhelpers.errors import TrainingError
-from tlhelpers.loop import train_epoch
-from tlhelpers.models.freezing import preserve_modes
-from tlhelpers.options import Augment, Epochs, FitOptions, StepOptions, build_optimizer
+from tlhelpers.loop import device_of, explained, seeded, train_epoch
+from tlhelpers.models.freezing import preserve_modes, snapshot
+from tlhelpers.options import Augment, Epochs, FitOptions, StepOptions
 from tlhelpers.progress import tqdm
-from tlhelpers.training import seeded, trainable_groups
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from tlhelpers.training import trainable_groups
 
 TOO_FAR = 4.0  # times the lowest loss: there the trial ends (as fastai's finder does)
 SMOOTH = 0.9  # how much of the running mean each step keeps
@@ -36,11 +34,9 @@ class LRFinderResult:
     suggestion: float  # the learning rate at which the smoothed loss falls most steeply
     highest: float  # a bound for the learning rate: there the smoothed loss was lowest, and beyond it rises
 
-    def plot(self) -> "Figure":
+    def plot(self) -> "tlhelpers.plots.Chart":
         """Loss against learning rate, as a figure."""
-        from tlhelpers import plots
-
-        return plots.lr_curve(self.curve, self.suggestion, self.highest)
+        return tlhelpers.plots.lr_curve(self.curve, self.suggestion, self.highest)
 
     def __repr__(self) -> str:
         found = f"the loss falls fastest at {self.suggestion:.1e} and was lowest at {self.highest:.1e}"
@@ -69,13 +65,13 @@ def find_lr(
         raise TrainingError(f"a trial needs 10 steps or more and lowest between 0 and 1; got {steps} and {lowest}")
     profile = current_profile()
     groups = trainable_groups(model, data, lr, profile.device)
-    before = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+    before = snapshot(model)
     with preserve_modes(model), seeded(seed, profile.device):
         try:
             options = FitOptions(Epochs(steps), batch_size, augment, seed=seed)
             sources = choose_sources(model, data, options, profile.dtype, validates=False)
-            criterion = (nn.CrossEntropyLoss() if step.loss is None else step.loss).to(profile.device)
-            optimizer = build_optimizer(step.optimizer, groups, profile.device)
+            criterion = step.build_criterion(profile.device)
+            optimizer = step.build_optimizer(groups, profile.device)
             curve = _trial(sources, criterion, optimizer, lowest, steps, profile.dtype)
         finally:
             model.load_state_dict(before)
@@ -90,27 +86,24 @@ def _trial(
     sources: BatchSources, criterion: nn.Module, optimizer: Optimizer, lowest: float, steps: int, precision: torch.dtype
 ) -> pd.DataFrame:
     """The losses, step by step."""
-    highest = [group["lr"] for group in optimizer.param_groups]
+    highest, network = [group["lr"] for group in optimizer.param_groups], sources.network
     rows: list[tuple[float, float, float]] = []
     mean = 0.0
-    batches = itertools.islice(_endless(sources.train), steps)
-    for number, batch in enumerate(tqdm(batches, total=steps, desc="learning rates", leave=False, delay=1)):
-        factor = lowest ** (1 - number / (steps - 1))
+    batches = itertools.chain.from_iterable(map(sources.train.set_epoch, itertools.count(1)))
+    scaler = torch.amp.GradScaler(device_of(network).type) if precision == torch.float16 else None
+    bar = tqdm(itertools.islice(batches, steps), total=steps, desc="learning rates", leave=False, delay=1)
+    for number, batch in enumerate(bar):
         for group, rate in zip(optimizer.param_groups, highest, strict=True):
-            group["lr"] = rate * factor
+            group["lr"] = rate * lowest ** (1 - number / (steps - 1))
         try:
-            loss, _ = train_epoch(sources.network, [batch], criterion, optimizer, precision=precision)
-        except TrainingError:
-            if len(rows) < 2:  # a slope needs two points
+            with explained(sources.train):
+                loss, _ = train_epoch(network, [batch], criterion, optimizer, precision=precision, scaler=scaler)
+        except TrainingError as error:
+            if len(rows) < 2 or "finite" not in str(error):  # a slope needs two points
                 raise
-            break  # the loss is no longer finite
+            break
         mean = SMOOTH * mean + (1 - SMOOTH) * loss
         rows.append((optimizer.param_groups[-1]["lr"], loss, mean / (1 - SMOOTH ** (number + 1))))
         if rows[-1][2] > TOO_FAR * min(row[2] for row in rows):
             break
     return pd.DataFrame(rows, columns=["lr", "loss", "smooth"])
-
-
-def _endless(batches: Any) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    for epoch in itertools.count(1):
-        yield from at_epoch(batches, epoch)

@@ -1,5 +1,6 @@
 """Figures. Each function returns a `Chart`."""
 
+import functools
 import io
 from collections.abc import Sequence
 from typing import Any
@@ -8,27 +9,63 @@ import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 from matplotlib.text import Text
-from matplotlib.ticker import LogFormatter, MaxNLocator
+from matplotlib.ticker import FixedFormatter, FuncFormatter, LogFormatter, MaxNLocator
 from PIL import Image
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"  # Okabe and Ito's, also for colour-blind eyes
 
 
+@functools.cache
+def _characters(font: str) -> frozenset[int]:
+    try:
+        return frozenset(get_font(font).get_charmap())
+    except (OSError, RuntimeError):  # a font that cannot be read
+        return frozenset()
+
+
+@functools.cache
+def _font_with(character: str) -> str | None:
+    """The name of an installed font that can draw a character: "" for the usual one, None if there is none."""
+    if ord(character) in _characters(findfont(FontProperties())):
+        return ""
+    others = (font for font in fontManager.ttflist if font.style == "normal" and "Last Resort" not in font.name)
+    return next((font.name for font in others if ord(character) in _characters(font.fname)), None)
+
+
+def shortened(name: str, length: int) -> str:
+    """A name of at most `length` characters, its middle left out if it is longer."""
+    return name if len(name) <= length else f"{name[: length // 2]}…{name[(1 - length) // 2 :]}"
+
+
 class Chart(Figure):
-    """A matplotlib figure that shows itself in a notebook, and has a text alternative `alt`. `$` starts no formula."""
+    r"""A matplotlib figure that shows itself in a notebook, and has a text alternative `alt`.
+
+    `$` starts no formula. A character that only another font has is drawn in that font; one that no installed font has
+    appears as its code, such as \u732b.
+    """
 
     def __init__(self, alt: str, **options: Any) -> None:
         super().__init__(**{"layout": "constrained", "dpi": 100, **options})
-        self.alt = alt
+        self.alt = alt.encode("utf-8", "backslashreplace").decode("utf-8")
 
     def draw(self, renderer: Any) -> None:
         """Draw the figure. Only the powers of ten on logarithmic axes may be formulas."""
         both = [axis for axes in self.axes for axis in (axes.xaxis, axes.yaxis)]
         logs = [axis for axis in both if isinstance(axis.get_major_formatter(), LogFormatter)]
         powers = {label for axis in logs for label in axis.get_ticklabels(which="both")}
+        for axis in both:
+            labels = axis.get_major_formatter()  # a FuncFormatter where names were given to the ticks
+            if isinstance(labels, FuncFormatter | FixedFormatter) and not isinstance(labels, _SafeLabels):
+                axis.set_major_formatter(_SafeLabels(lambda *where, names=labels: _drawable(names(*where))))
+            axis.get_ticklabels()  # makes the texts of the ticks
         for text in self.findobj(Text):
             text.set_parse_math(text in powers)
+            if text not in powers:
+                text.set_text(_drawable(text.get_text()))
+                fonts = {_font_with(character) for character in text.get_text()} - {"", None}
+                text.set_fontfamily(list(dict.fromkeys([*text.get_fontfamily(), *sorted(map(str, fonts))])))
         super().draw(renderer)
 
     def png(self) -> bytes:
@@ -36,32 +73,34 @@ class Chart(Figure):
         canvas = FigureCanvasAgg(self)
         canvas.draw()
         image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-        if image.getcolors(1 << 14):  # no photographs: flat areas stay flat
-            reduced = image.quantize(256, Image.Quantize.MEDIANCUT)
-        else:  # an octree is quick and keeps rare colours; dithering, the default, hides the steps between them
-            reduced = image.quantize(palette=image.quantize(256, Image.Quantize.FASTOCTREE))
-        buffer = io.BytesIO()
-        reduced.save(buffer, "PNG", optimize=True)
+        flat, buffer = image.getcolors(1 << 14), io.BytesIO()  # of photographs, an octree keeps also rare colours
+        palette = None if flat else image.quantize(256, Image.Quantize.FASTOCTREE)  # with it, quantize dithers
+        image.quantize(256, palette=palette).save(buffer, "PNG", optimize=True)
         return buffer.getvalue()
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         return {"image/png": self.png(), "text/plain": "<Chart>"}, {"image/png": {"alt": self.alt}}
 
 
-def image_grid(images: Sequence[Any], titles: Sequence[str] = (), *, title: str = "", columns: int = 8) -> Chart:
-    """Images in a grid, each under its title.
+class _SafeLabels(FuncFormatter):
+    """Labels of ticks without characters that no font has."""
 
-    Args:
-        images: PIL images; or arrays, (height, width, 3) between 0 and 1, or (height, width) with a colour map.
-        titles: one for each image, or none.
-        title: of the figure.
-        columns: images in a row, at most.
+
+def _drawable(text: str) -> str:
+    return "".join(c if c == "\n" or _font_with(c) is not None else ascii(c)[1:-1] for c in text)
+
+
+def image_grid(images: Sequence[Any], titles: Sequence[str] = (), *, title: str = "", columns: int = 8) -> Chart:
+    """Images in a grid of at most `columns` columns, each under one of the `titles`, if there are any.
+
+    `images` are PIL images, or arrays: (height, width, 3) between 0 and 1, or (height, width), shown in false colours.
     """
     across = max(min(columns, len(images)), 1)
     down = max(-(-len(images) // across), 1)
     alt = f"{title or 'Images'}: {len(images)} images" + (f": {', '.join(titles)}" if titles else "")
     side = min(3.2, 10.8 / across)  # inches
-    height = side * max((np.shape(image)[0] / np.shape(image)[1] for image in images), default=1.0)
+    height = side * min(max((np.shape(image)[0] / np.shape(image)[1] for image in images), default=1.0), 3.0)
+    titles = ["\n".join(shortened(line, int(15 * side)) for line in text.split("\n")) for text in titles]
     height += 0.2 * max((text.count("\n") + 1 for text in titles), default=0)
     chart = Chart(alt.replace("\n", " "), figsize=(side * across, height * down + 0.4))
     axes = chart.subplots(down, across, squeeze=False, subplot_kw={"frame_on": False, "xticks": [], "yticks": []})
@@ -99,9 +138,9 @@ def lr_curve(curve: pd.DataFrame, suggestion: float, highest: float) -> Chart:
     axis.plot(curve["lr"], curve["smooth"], color=BLUE, label="running mean")
     axis.axvline(suggestion, color=GREEN, ls="--", label=f"falls fastest ({suggestion:.1e})")
     axis.axvline(highest, color=ORANGE, ls=":", label=f"lowest ({highest:.1e})")
-    low, start = float(curve["smooth"].min()), float(curve["smooth"].iloc[0])
+    low, fall = float(curve["smooth"].min()), float(curve["smooth"].iloc[0] - curve["smooth"].min())
     axis.set(title="Learning rate finder", xlabel="learning rate of the head", ylabel="cross-entropy (nats)")
-    axis.set(xscale="log", ylim=(max(low - 0.3 * (start - low), 0), start + 0.8 * (start - low) + 0.1))
+    axis.set(xscale="log", ylim=(max(low - 0.3 * fall, 0), low + 1.8 * fall + 0.1))
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)
     return chart
@@ -111,7 +150,8 @@ def confusion(table: pd.DataFrame, *, title: str = "Confusion matrix") -> Chart:
     """A confusion matrix, from the counts of `Evaluation.confusion`; shades are fractions of the row."""
     counts = table.to_numpy()
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    side = 2.2 + 0.52 * len(table)
+    names = [shortened(str(name), 32) for name in table.columns]
+    side = 2.2 + 0.52 * len(table) + 0.08 * max(max(map(len, names), default=0) - 16, 0)  # inches
     rows = (f"{name}: " + ", ".join(f"{c} {n}" for c, n in row.items() if n) for name, row in table.iterrows())
     chart = Chart(f"{title}. True class, then predictions: {'; '.join(rows)}.", figsize=(side + 1, side))
     axis = chart.subplots()
@@ -119,8 +159,8 @@ def confusion(table: pd.DataFrame, *, title: str = "Confusion matrix") -> Chart:
     for row, column in np.argwhere(counts):
         colour = "white" if share[row, column] > 0.6 else "black"
         axis.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=9)
-    axis.set_xticks(range(len(table)), list(table.columns), rotation=45, ha="right")
-    axis.set_yticks(range(len(table)), list(table.index))
+    axis.set_xticks(range(len(table)), names, rotation=45, ha="right")
+    axis.set_yticks(range(len(table)), names)
     axis.set(xlabel="predicted class", ylabel="true class")
     axis.set_title(title, fontsize=10, wrap=True)
     chart.colorbar(image, ax=axis, shrink=0.8, format="{x:.0%}", label="fraction of the true class")

@@ -1,7 +1,7 @@
 """Training: `fit`, and `train_model` as older tutorials write it."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +11,17 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
+from tlhelpers.batch_checks import check_fits
 from tlhelpers.batch_sources import choose_sources, own_batches
 from tlhelpers.checkpoints import CheckpointFolder
 from tlhelpers.data.dataset import ImageData
 from tlhelpers.device import current_profile
 from tlhelpers.errors import TrainingError
-from tlhelpers.evaluation import check_fits
-from tlhelpers.loop import place
+from tlhelpers.loop import place, seeded
+from tlhelpers.models.families import unwrapped
 from tlhelpers.models.freezing import param_groups
-from tlhelpers.options import Augment, Checkpoint, Epochs, FitOptions, StepOptions, build_optimizer, build_scheduler
-from tlhelpers.trainer import Run, Trainer, history_table
+from tlhelpers.options import Augment, Checkpoint, Epochs, FitOptions, StepOptions
+from tlhelpers.trainer import Run, RunProgress, Trainer
 
 
 def fit(
@@ -39,49 +40,48 @@ def fit(
     """Train what is trainable of `model` on `data.train`, and validate on `data.val` after each epoch.
 
     It runs on the profile's device and in its precision, and never touches the test set. Ctrl-C ends training early
-    and keeps the best epoch. With `augment=False` or `cache=K` the frozen first part of the network (the frozen prefix)
-    runs once instead of in every epoch; `Run.notes` says what was done.
+    and keeps the best epoch. `Run.notes` says what was computed once.
 
     Args:
-        model: a network from `load_model`, its head as wide as the data has classes; changed in place.
-        data: from `load_data`; or batches of your own, {"train": ..., "val": ...}, each a `DataLoader` or another sized
-            iterable of (images, labels), for which `augment`, `batch_size` and `cache` are not used. A method
-            `set_epoch` is called with the number of each epoch, from 1.
+        model: a network from `load_model`, its head as wide as the data has classes; changed in place. It may be inside
+            of `torch.compile` or `DataParallel`; `Run.model` is the network inside.
+        data: from `load_data`; or your own {"train": ..., "val": ...}, each a `DataLoader` or another sized iterable of
+            (images, labels), to which `augment`, `batch_size` and `cache` do not apply; its method `set_epoch`, if it
+            has one, is called with the number of each epoch, from 1.
         epochs: passes over the training set; `Epochs` also says when to stop and which epoch to keep.
         lr: learning rate, or one for each trainable block by name ({"layer4": 1e-4, "head": 1e-3}).
         batch_size: images in a step.
         augment: True for random crops and flips, False for the split's own transform (not a random one) or none, or a
             function from an RGB PIL image to a normalised tensor (3, size, size), called anew in every epoch.
         step: optimizer, schedule, loss and the like.
-        seed: of shuffling, augmentation and dropout. The same seed gives the same weights on the same machine; a GPU's
-            own libraries may differ in the last digits. Global generators are left as they were.
-        cache: True runs the frozen prefix once if `augment=False`, with the same result; False never does; a number K
-            runs it once over K augmented views of each image, one of which each epoch shows.
+        seed: of all that draws from the global generators of Python, NumPy and PyTorch, which are left as they were.
+            One seed gives one result on one machine; on a GPU the last digits may differ.
+        cache: True runs the network's frozen first part (the frozen prefix) once if `augment=False`, with the same
+            result; False never does; K runs it once over K augmented views of each image, and each epoch shows one.
         checkpoint: a folder to save to after each epoch. A path starts anew; `Checkpoint(path, resume=True)` goes on.
 
-    Raises:
-        CheckpointError: if the checkpoint is damaged, in use, from a run with other settings, or cannot be written.
-        DataError: naming an image that can no longer be read.
-        ModelError: if the network has no card or no known family, or `lr` does not match the trainable blocks.
-        TrainingError: if nothing can train, the head does not fit, the loss is not finite, or a step lacks memory.
+    A CheckpointError says that the checkpoint is damaged, in use, of other settings, or cannot be written; a DataError,
+    which image cannot be read or transformed; a ModelError, that the network has no card or known family, or that `lr`
+    does not match it; a TrainingError, that something does not fit, memory is lacking, or the loss is not finite.
     """
-    epochs = Epochs(epochs) if isinstance(epochs, int) else epochs
+    epochs = epochs if isinstance(epochs, Epochs) else Epochs(epochs)
     checkpoint = Checkpoint(checkpoint) if isinstance(checkpoint, str | Path) else checkpoint
-    options = FitOptions(epochs, batch_size, augment, step, seed, cache)
-    profile = current_profile()
+    options, profile = FitOptions(epochs, batch_size, augment, step, seed, cache), current_profile()
     groups = trainable_groups(model, data, lr, profile.device)
-    optimizer = build_optimizer(step.optimizer, groups, profile.device)
-    with seeded(seed, profile.device):
+    optimizer = step.build_optimizer(groups, profile.device)
+    settings: dict[str, Any] = {"seed": seed, "epochs": epochs.count, "keep": epochs.keep}
+    folder = None if checkpoint is None else CheckpointFolder(checkpoint, settings)
+    with folder or contextlib.nullcontext(), seeded(seed, profile.device):
         try:
             sources = choose_sources(model, data, options, profile.dtype)
         except KeyboardInterrupt:
-            return Run(model.eval(), history_table([]), stopped="Interrupted by hand before the first epoch.")
-        criterion = (nn.CrossEntropyLoss() if step.loss is None else step.loss).to(profile.device)
-        scheduler = build_scheduler(step.schedule, optimizer, epochs.count, len(sources.train))
-        trainer = Trainer(model, sources, criterion, optimizer, scheduler, profile.dtype, step)
-        settings = {"seed": seed, "epochs": epochs.count, "keep": epochs.keep, "schedule": type(scheduler).__name__}
-        settings |= {"batches": len(sources.train), "images": sources.augmentation}
-        return trainer.run(epochs, CheckpointFolder(checkpoint, settings) if checkpoint else None)
+            return Run(model.eval(), RunProgress().history, stopped="Interrupted by hand before the first epoch.")
+        criterion = step.build_criterion(profile.device)
+        scheduler = step.build_scheduler(optimizer, epochs.count, len(sources.train))
+        settings |= {"schedule": type(scheduler).__name__, "batches": len(sources.train)}
+        settings |= {"images": sources.augmentation, "data": sources.checksum}
+        trainer = Trainer(unwrapped(model), sources, criterion, optimizer, scheduler, profile.dtype, step)
+        return trainer.run(epochs, folder)
 
 
 def train_model(
@@ -94,17 +94,9 @@ def train_model(
 ) -> nn.Module:
     """Train as older tutorials do, from parts that you build by hand, in fp32 on the model's own device.
 
-    Args:
-        model: any classifier; changed in place, and returned with the weights of its best epoch on "val", and with
-            `model.history`, a table as `Run.history`.
-        dataloaders: "train" and "val".
-        criterion: the loss, a module from (logits, labels) to a mean.
-        optimizer: over the parameters that are to train.
-        scheduler: steps after each epoch, a `OneCycleLR` after each batch.
-        num_epochs: passes over `dataloaders["train"]`.
-
-    Raises:
-        TrainingError: if a loader is missing or empty, or the loss stops being finite.
+    Returns the model itself with the weights of its best epoch on "val"; its attribute `history` is as `Run.history`.
+    The loaders are "train" and "val"; the criterion gives the mean over a batch; `OneCycleLR` and `CyclicLR` step after
+    each batch, others after each epoch. A TrainingError is as in `fit`, or names a loader that is missing or empty.
     """
     run = Trainer(model, own_batches(model, dataloaders), criterion, optimizer, scheduler).run(Epochs(num_epochs))
     model.history = run.history  # type: ignore[assignment]
@@ -117,18 +109,10 @@ def trainable_groups(
     """Check that the model fits the data, move it to `device`, and return its parameter groups."""
     if isinstance(data, ImageData):
         check_fits(model, data.train)
-    place(model, device)
+    elif not isinstance(data, Mapping):
+        raise TrainingError(f"data is {type(data).__name__}; expected that of tl.load_data, or batches by split's name")
     groups = param_groups(model, lr)
+    place(model, device)
     if not groups:
         raise TrainingError("nothing to train: every parameter is frozen. Call tl.unfreeze(model, last=0) for the head")
     return groups
-
-
-@contextlib.contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed PyTorch's global generators; restore them on exit."""
-    kind = device.type if device.type != "cpu" else "cuda"
-    devices = [] if device.type == "cpu" else [device.index or 0]
-    with torch.random.fork_rng(devices=devices, device_type=kind):
-        torch.manual_seed(seed)
-        yield

@@ -95,6 +95,7 @@ def results_tables() -> dict[str, str]:
     import benchmark
     import fuzz_images
     import kill_test
+    import odd_inputs
     import pneumonia
     import transfer
 
@@ -105,6 +106,7 @@ def results_tables() -> dict[str, str]:
         "pneumonia": pneumonia.table(),
         "benchmark": benchmark.tables(),
         "kills": kill_test.table(_read("kills.json").get("rows", [])),
+        "odd": odd_inputs.table(_read("odd_inputs.json").get("counts", {})),
         "fuzz": fuzz_images.table(_read("fuzz.json").get("counts", {})),
     }
 

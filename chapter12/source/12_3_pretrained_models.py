@@ -613,7 +613,7 @@ for model in (lite, tl.load_model("resnet18")):
 # Its name differs from family to family, and so does its width. The table of this package:
 
 # %%
-tl.arch_table()[["head", "features"]]
+tc.arch_table()[["head", "features"]]
 
 # %% [markdown]
 # By hand, one line for each way of naming it. `in_features` is read from the old layer, and not typed.

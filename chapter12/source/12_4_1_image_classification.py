@@ -401,7 +401,7 @@ result.show_worst(8)
 #
 # **Grad-CAM** asks which places of the last convolutional maps speak for a class. Each map is weighted by how much the
 # class's logit would rise if the map rose; the weighted maps are added, and what is negative is set to zero. The result
-# is enlarged to the size of the image. It is as coarse as those maps are: few fields across. `tl.grad_cam` computes
+# is enlarged to the size of the image. It is as coarse as those maps are: few fields across. `tc.grad_cam` computes
 # it with the library Captum.
 #
 # Below are four right answers, then four wrong ones, each with the evidence for the class that the network named. Look
@@ -412,7 +412,7 @@ result.show_worst(8)
 # %% tags=["nbval-ignore-output"]
 def evidence(i, **options):
     """The heat map of test image number i, for the class that the network names."""
-    return tl.grad_cam(model, prep.evaluation()(data.test.image(i))[None], **options)
+    return tc.grad_cam(model, prep.evaluation()(data.test.image(i))[None], **options)
 
 
 def as_seen(i):

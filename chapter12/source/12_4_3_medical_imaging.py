@@ -129,7 +129,7 @@ grey = (grey - float(np.mean(prep.mean))) / float(np.mean(prep.std))
 with torch.inference_mode():
     repeated = first(grey.expand(-1, 3, -1, -1))
     gap = (repeated - summed(grey)).abs().max() / repeated.abs().max()
-assert gap < 1e-4
+assert gap < (1e-4 if profile.device.type == "cpu" else 1e-2)  # a GPU rounds more coarsely
 print("The two ways give the same, up to rounding; the shape is", tuple(repeated.shape[1:]))
 
 # %% [markdown]

@@ -307,11 +307,11 @@ for parameter in model.parameters():
 # %% [markdown]
 # The last layer, the **head**, has an output for each class of the *source* task. A new one, with an output for each of
 # *our* classes, takes its place. A new layer is trainable from the start. For ResNet18 one writes `model.fc =
-# nn.Linear(model.fc.in_features, num_classes)`. The head has another name in every family, and `tl.arch_table()` lists
+# nn.Linear(model.fc.in_features, num_classes)`. The head has another name in every family, and `tc.arch_table()` lists
 # them.
 
 # %% tags=["nbval-ignore-output"]
-HEAD = tl.arch_table().loc[ARCH, "head"]
+HEAD = tc.arch_table().loc[ARCH, "head"]
 old_head = model.get_submodule(HEAD)
 torch.manual_seed(SEED)
 setattr(model, HEAD, nn.Linear(old_head.in_features, data.num_classes))
@@ -351,8 +351,8 @@ assert kinds == ["num_batches_tracked", "running_mean", "running_var"]
 
 # %% [markdown]
 # **Repair:** frozen layers stay in evaluation mode. A call of `eval()` is not enough, since the next `model.train()`
-# would undo it. `tl.freeze` gives every frozen module a class in which `train()` does nothing; look for *Frozen* when
-# you print the model.
+# would undo it. `tl.freeze` gives every frozen module a `train()` of its own that keeps it in evaluation mode, whoever
+# calls it.
 
 # %% tags=["nbval-ignore-output"]
 # naming the classes puts a new head on

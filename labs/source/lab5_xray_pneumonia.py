@@ -810,7 +810,7 @@ def heats(head, images):
     layer = None  # the last one; of small images its maps have too few places
     if hasattr(network, "layer2"):
         layer = "layer2" if SIZE < 200 else "layer3"
-    return [tl.grad_cam(network, image[None], layer=layer, target=1) for image in images]
+    return [tc.grad_cam(network, image[None], layer=layer, target=1) for image in images]
 
 
 # %% tags=["nbval-ignore-output"]

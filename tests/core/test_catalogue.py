@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from junk import make_classes
+from toy import cases, refused
 
 import tlhelpers as tl
 from tlhelpers.data import catalogue
@@ -42,40 +43,29 @@ def test_a_name_wins_over_a_folder_unless_it_is_a_path(folder):
     assert load_data("photos", test=0, verbose=False).test is None
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("safary", r"no data set 'safary', and no folder of that name in {}\. Did you mean 'safari'\? Known: safari, "),
-        ("", r"there is no data set ''.*\. Known: safari"),
-        ("some/gone", "no folder .*some/gone"),
-        (Path("safari"), "no folder .*safari"),
-        *((value, f"takes a name or the path of a folder, not {type(value).__name__}")
-          for value in (None, 7, ["safari"], b"safari")),
-    ],
+@cases(
+    "name, message",
+    ("safary", r"no data set 'safary', and no folder of that name in {}\. Did you mean 'safari'\? Known: safari, "),
+    ("", r"there is no data set ''.*\. Known: safari"),
+    ("some/gone", "no folder .*some/gone"),
+    (Path("safari"), "no folder .*safari"),
+    *((value, f"takes a name or the path of a folder, not {type(value).__name__}")
+      for value in (None, 7, ["safari"], b"safari")),
 )  # fmt: skip
 def test_neither_name_nor_folder(tmp_path, monkeypatch, name, message):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(tl.DataError, match=message.format(re.escape(str(Path.cwd())))):
-        load_data(name)
+    refused(tl.DataError, message.format(re.escape(str(Path.cwd()))), load_data, name)
 
 
-@pytest.mark.parametrize(
-    ("name", "option", "message"),
-    [
-        ("fake", "sise", r"^data set 'fake' has no option 'sise'. Did you mean 'size'\? Known: size"),
-        ("./fake", "vall", r"^the image folder fake has no option 'vall'. Did you mean 'val'\?"),
-        ("./fake", "root", "has no option 'root'"),
-    ],
-)
-def test_unknown_options_are_named(folder, name, option, message):
-    with pytest.raises(tl.DataError, match=message):
-        load_data(name, **{option: 3})
+def test_unknown_options_are_named(folder):
+    known = r"^data set 'fake' has no option 'sise'. Did you mean 'size'\? Known: size"
+    refused(tl.DataError, known, load_data, "fake", sise=3)
+    refused(tl.DataError, "^the image folder fake has no option 'root'", load_data, "./fake", root=3)
 
 
 def test_an_error_inside_a_loader_is_not_taken_for_a_wrong_option(folder, monkeypatch):
     monkeypatch.setitem(globals(), "load_fake", lambda size=64: (_ for _ in ()).throw(TypeError("inside")))
-    with pytest.raises(TypeError, match=r"^inside$"):
-        load_data("fake", size=1)
+    refused(TypeError, r"^inside$", load_data, "fake", size=1)
 
 
 def test_the_course_adds_its_data_sets_to_those_of_the_core():
@@ -91,8 +81,7 @@ def test_the_course_adds_its_data_sets_to_those_of_the_core():
 def test_every_loader_exists_and_every_option_has_a_default(name):
     loader = getattr(importlib.import_module(ENTRIES[name].module), f"load_{name}")
     assert all(p.default is not p.empty for p in inspect.signature(loader).parameters.values())
-    with pytest.raises(tl.DataError, match=f"data set '{name}' has no option 'no_such'"):
-        load_data(name, no_such=1)
+    refused(tl.DataError, f"data set '{name}' has no option 'no_such'", load_data, name, no_such=1)
 
 
 @pytest.mark.parametrize("module", ["catalogue", "dataset", "folder", "images", "layout", "scan", "splits"])

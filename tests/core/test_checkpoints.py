@@ -14,20 +14,22 @@ import torch
 from filelock import FileLock
 from torch.optim import SGD, AdamW
 from torch.optim.lr_scheduler import LambdaLR
-from toy import same_weights, toy_data, toy_network
+from toy import cases, refused, same_weights, toy_data, toy_network
 
 import tlhelpers as tl
+from tlcourse.epoch_order import EpochOrder
 from tlhelpers import checkpoints, trainer
-from tlhelpers.pixel_batches import EpochOrder, Order, PixelBatches
+from tlhelpers.pixel_batches import Order, PixelBatches
 
 PREPROCESSING = tl.Preprocessing(size=32, resize=32)
 STAY = tl.StepOptions(schedule="constant")
+network = functools.partial(toy_network, "mobilenet_v3_small", size=32)  # quick, and it has dropout and BatchNorm
 
 
 def fit(folder=None, resume=False, model=None, data=None, **changes):
     options = {"epochs": 3, "batch_size": 8, "lr": 1e-2, **changes}
     checkpoint = None if folder is None else tl.Checkpoint(folder, resume)
-    return tl.fit(model or toy_network(size=32), data or toy_data(), checkpoint=checkpoint, **options)
+    return tl.fit(model or network(), data or toy_data(), checkpoint=checkpoint, **options)
 
 
 def pixel_batches():
@@ -60,13 +62,11 @@ SOURCES = {  # where a network's input comes from, and what of it trains
 }
 
 
-@pytest.mark.parametrize(
-    ("optimizer", "schedule"),
-    [
-        (AdamW, "cosine"),
-        pytest.param(AdamW, "constant", marks=pytest.mark.slow),
-        (functools.partial(SGD, momentum=0.9, nesterov=True), "one-cycle"),
-    ],
+@cases(
+    "optimizer, schedule",
+    (AdamW, "cosine"),
+    pytest.param(AdamW, "constant", marks=pytest.mark.slow),
+    (functools.partial(SGD, momentum=0.9, nesterov=True), "one-cycle"),
     ids=["AdamW, cosine", "AdamW, constant", "SGD, one-cycle"],
 )
 @pytest.mark.parametrize("source", list(SOURCES))
@@ -74,7 +74,7 @@ def test_going_on_equals_never_having_stopped(source, optimizer, schedule, tmp_p
     def train(folder=None, resume=False):
         options = dict(SOURCES[source])
         step = tl.StepOptions(optimizer=optimizer, schedule=schedule, **options.pop("step", {}))
-        model, data = toy_network(last=options.pop("last", None), size=32), options.pop("data", toy_data)()
+        model, data = network(last=options.pop("last", None)), options.pop("data", toy_data)()
         return fit(folder, resume, model, data, epochs=tl.Epochs(3, keep="last"), step=step, **options)
 
     whole = train()
@@ -98,7 +98,7 @@ def test_the_best_epochs_weights_survive(tmp_path):
     uphill = tl.StepOptions(optimizer=SGD, schedule=lambda o: LambdaLR(o, lambda epoch: -1.0 if epoch else 1.0))
 
     def train(folder=None, resume=False):
-        return fit(folder, resume, toy_network(last=0, size=32), epochs=4, step=uphill)
+        return fit(folder, resume, network(last=0), epochs=4, step=uphill)
 
     whole = train()
     with killed_after(3):
@@ -131,34 +131,30 @@ def test_without_resume_a_new_run_replaces_the_old_and_keeps_its_best_weights(tm
     assert same_weights(tl.load(tmp_path / "best.safetensors", classes=("red", "green")), run.model)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"epochs": 2}, r"epochs was 3 and is now 2"),
-        ({"batch_size": 5}, r"batches was 3 and is now 4"),
-        ({"lr": 0.5}, r"groups was .*0\.01.* and is now .*0\.5"),
-        ({"step": tl.StepOptions(optimizer=SGD)}, r"optimizer was AdamW and is now SGD"),
-        ({"step": STAY}, r"schedule was CosineAnnealingLR and is now ConstantLR"),
-        ({"epochs": tl.Epochs(3, keep="last")}, r"keep was best and is now last"),
-        ({"augment": False}, r"images was augment=True, views=None and is now augment=False"),
-        ({"cache": 1}, r"images was augment=True, views=None and is now augment=True, views=1"),
-        ({"seed": 1}, "seed was 0 and is now 1"),
-    ],
+@cases(
+    "change, message",
+    ({"epochs": 2}, r"epochs was 3 and is now 2"),
+    ({"batch_size": 5}, r"batches was 3 and is now 4"),
+    ({"lr": 0.5}, r"groups was .*0\.01.* and is now .*0\.5"),
+    ({"step": tl.StepOptions(optimizer=SGD)}, r"optimizer was AdamW and is now SGD"),
+    ({"step": STAY}, r"schedule was CosineAnnealingLR and is now ConstantLR"),
+    ({"epochs": tl.Epochs(3, keep="last")}, r"keep was best and is now last"),
+    ({"augment": False}, r"images was augment=True, views=None and is now augment=False"),
+    ({"cache": 1}, r"images was augment=True, views=None and is now augment=True, views=1"),
+    ({"seed": 1}, "seed was 0 and is now 1"),
 )
 def test_a_run_with_other_settings_is_refused(change, message, tmp_path):
     fit(tmp_path)
     before = (tmp_path / "last.pt").read_bytes()
-    with pytest.raises(tl.CheckpointError, match=message):
-        fit(tmp_path, resume=True, **change)
+    refused(tl.CheckpointError, message, fit, tmp_path, resume=True, **change)
     assert (tmp_path / "last.pt").read_bytes() == before
 
 
 def test_another_network_or_other_classes_are_refused(tmp_path):
     fit(tmp_path, epochs=1)
-    other = "belongs to another run: arch was resnet18 and is now resnet34; groups"
-    with pytest.raises(tl.CheckpointError, match=other):
-        fit(tmp_path, resume=True, model=toy_network("resnet34", size=32), epochs=1)
-    swapped = tl.load_model("resnet18", classes=["green", "red"], weights="none", size=32)
+    other = "belongs to another run: arch was mobilenet_v3_small and is now resnet18; groups"
+    refused(tl.CheckpointError, other, fit, tmp_path, resume=True, model=toy_network("resnet18", size=32), epochs=1)
+    swapped = tl.load_model("mobilenet_v3_small", classes=["green", "red"], weights="none", size=32)
     with pytest.raises(tl.CheckpointError, match=r"classes was \['red', 'green'\] and is now \['green', 'red'\]"):
         fit(tmp_path, resume=True, model=swapped, data=toy_data(classes=("green", "red")), epochs=1)
 
@@ -195,7 +191,7 @@ def test_a_damaged_checkpoint_is_named_and_left_alone_and_runs_no_code(damage, t
 
 
 def test_a_full_disk_leaves_the_checkpoint_before_and_the_best_weights(tmp_path):
-    model, whole, save, calls = toy_network(size=32), fit(step=STAY), torch.save, iter(range(1))
+    model, whole, save, calls = network(), fit(step=STAY), torch.save, iter(range(1))
 
     def full(packed, file):
         save(packed, file)
@@ -211,12 +207,6 @@ def test_a_full_disk_leaves_the_checkpoint_before_and_the_best_weights(tmp_path)
     resumed = fit(tmp_path, resume=True, step=STAY)
     assert len(resumed.history) == 3
     assert same_weights(resumed.model, whole.model)
-
-
-def test_a_folder_that_cannot_be_made_is_named(tmp_path):
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(tl.CheckpointError, match="cannot hold checkpoints"):
-        fit(tmp_path / "file" / "run")
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path):

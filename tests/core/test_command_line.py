@@ -1,6 +1,11 @@
 """The command line, on folders good and bad."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 from junk import plant_junk
@@ -86,6 +91,74 @@ def test_results_are_not_written_over_other_files(folder, tmp_path, capsys):
 def test_mistakes_get_a_sentence(folder, capsys, command, message):
     assert main([word.replace("{folder}", str(folder)) for word in command]) == 1
     assert message in capsys.readouterr().err
+
+
+def process(*command, cwd=None):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen([sys.executable, *map(str, command)], cwd=cwd, **pipes)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM that a process could catch")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_however_training_ends_finished_epochs_stay(folder, tmp_path, number):
+    options = [*QUICK_TRAINING[:-4], "--epochs", "1000", "--batch-size", "8", "--out", tmp_path / "run"]
+    training = process("-m", "tlhelpers", "train", folder, *options)
+    while not (tmp_path / "run" / "last.pt").exists() and training.poll() is None:
+        time.sleep(0.1)
+    training.send_signal(number)
+    said = training.communicate(timeout=60)[0]
+    assert training.returncode == (-9 if number == signal.SIGKILL else 130), said
+    assert "Traceback" not in said
+    assert main(["predict", str(tmp_path / "run"), str(next(folder.glob("*/*.png")))]) == 0
+
+
+SPAWNING = """
+import multiprocessing, random, sys
+import tlhelpers as tl
+from torchvision.transforms import v2
+import torch
+
+def augment(image):
+    steps = [v2.RandomCrop(48), v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)]
+    return v2.Compose(steps)(image)
+
+def work(augment=augment):
+    tl.use_profile("quick", device="cpu", precision="fp32")
+    data = tl.load_data("./images", workers=2)
+    model = tl.load_model("resnet18", classes=data.classes, weights="none", size=48)
+    print(tl.fit(model, data, epochs=1, batch_size=8, augment=augment))
+
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        ("work()", 'a script must do its work below `if __name__ == "__main__":`'),
+        ('if __name__ == "__main__":\n    work(lambda image: augment(image))', "must be defined in a file"),
+        ('if __name__ == "__main__":\n    work()', "Run of 1 epochs"),
+    ],
+)
+def test_what_goes_wrong_when_reading_processes_are_spawned(folder, tmp_path, end, said):
+    spawn = 'multiprocessing.set_start_method("spawn", force=True)\n'
+    (tmp_path / "script.py").write_text(SPAWNING + spawn + end, encoding="utf8")
+    output = process("script.py", cwd=tmp_path).communicate(timeout=120)[0]
+    assert said in output
+    assert "memory" not in output
+
+
+def test_a_very_narrow_image_takes_little_memory(tmp_path):
+    resource = pytest.importorskip("resource")
+    script = "import resource, sys, tlhelpers as tl\nfrom PIL import Image\n"
+    script += "tl.use_profile('quick', device='cpu', precision='fp32')\n"
+    script += "net = tl.load_model('resnet18', num_classes=2, weights='none', size=224)\n"
+    script += "most = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+    script += "tl.predict(net, Image.new('RGB', (9, 9)))\nbefore = most()\n"
+    script += "tl.predict(net, [Image.new('RGB', size) for size in ((1, 4000), (1, 60000), (60000, 1))])\n"
+    script += "print(most() - before)"
+    grown = int(process("-c", script).communicate()[0].splitlines()[-1]) * (1 if sys.platform == "darwin" else 1024)
+    assert resource
+    assert grown < 0.1e9
 
 
 @pytest.mark.real

@@ -4,15 +4,14 @@ import dataclasses
 
 import numpy as np
 import pytest
-from toy import ToyImages, toy_data, toy_split
+from toy import ToyImages, refused, toy_data, toy_split
 
-from tlhelpers.data.dataset import ImageSplit
-from tlhelpers.errors import DataError
+import tlhelpers as tl
 
 
 def test_views_show_the_same_images_and_keep_everything_else():
     facts = {"keys": "wxyz", "name": "train", "groups": "ppqq", "transform": np.asarray, "workers": 3}
-    split = ImageSplit(ToyImages(0), [0, 1, 0, 1], ("a", "b"), **facts)
+    split = tl.ImageSplit(ToyImages(0), [0, 1, 0, 1], ("a", "b"), **facts)
     view = split.select(np.array([3, 1])).select([0])
     assert (view.keys, view.groups, view.labels.tolist(), view.workers) == (("z",), ("q",), [1], 3)
     assert view.image(0).tobytes() == split.image(3).tobytes()
@@ -29,22 +28,12 @@ def test_fewer_images_of_each_class_are_a_subset_of_more():
     assert few.counts().tolist() == [3, 3]
     assert set(few.keys) < set(more.keys) < set(split.per_class(99).keys) == set(split.keys)
     assert few.keys != split.per_class(3, seed=2).keys
-    with pytest.raises(DataError, match="at least 1, not 0"):
-        split.per_class(0)
 
 
 def test_splits_that_do_not_fit_together():
     blue = toy_split(4, "val", classes=("red", "blue"))
-    with pytest.raises(DataError, match=r"'val' has the classes \['red', 'blue'\], but 'train'"):
+    with pytest.raises(tl.DataError, match=r"'val' has the classes \['red', 'blue'\], but 'train'"):
         dataclasses.replace(toy_data(), val=blue)
-    with pytest.raises(DataError, match="split 'test' has no images"):
-        dataclasses.replace(toy_data(), test=toy_split(0, "test"))
-    with pytest.raises(DataError, match="2 labels, 1 keys and 0 groups"):
-        ImageSplit(ToyImages(0), [0, 1], ("a", "b"), keys=["x"], name="train")
-
-
-def test_texts_and_images_are_shown():
-    data = toy_data()
-    assert repr(data) == "ImageData 'toy': 2 classes, train 20, val 8, test 8"
-    assert "drawn in this test" in str(data.card)
-    assert len(data.show(4).axes) == 4
+    refused(tl.DataError, "split 'test' has no images", dataclasses.replace, toy_data(), test=toy_split(0, "test"))
+    with pytest.raises(tl.DataError, match="2 labels, 1 keys and 0 groups"):
+        tl.ImageSplit(ToyImages(0), [0, 1], ("a", "b"), keys=["x"], name="train")

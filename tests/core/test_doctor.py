@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 from importlib import metadata
-from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 from urllib.error import HTTPError, URLError
@@ -12,13 +11,13 @@ from urllib.error import HTTPError, URLError
 import psutil
 import pytest
 import torch
+from toy import ROOT, cases
 
 import tlhelpers as tl
 from tlhelpers import device, diagnosis
 from tlhelpers.__main__ import main
 from tlhelpers.diagnosis import Finding, Report
 
-ROOT = Path(__file__).resolve().parents[2]
 GPU = "GPU 0: NVIDIA RTX 3060"
 
 
@@ -42,30 +41,26 @@ def test_a_python_that_is_too_old(monkeypatch):
     assert_verdict(diagnosis.check_python(), "trouble", "64-bit Python from 3.99", "PYTHON=")
 
 
-@pytest.mark.parametrize(
-    ("ours", "torchvisions", "level", "fragments"),
-    [
-        ("torch>=2", "torch>=2", "ok", []),
-        ("no-such>=1", "torch", "trouble", ["no-such>=1 (missing)", "constraints.txt", "[dev]"]),
-        ("numpy>=99", "torch", "trouble", [f"numpy>=99 ({metadata.version('numpy')})"]),
-        ("torch", "torch (==1.0)", "trouble", [f"torch==1.0 ({metadata.version('torch')})"]),
-        ("no-such ; extra == 'course'", "torch", "note", ["no-such (missing) for the extra course"]),
-        ("no-such ; extra == 'bench'", "torch", "ok", []),
-    ],
+@cases(
+    "ours, torchvisions, level, fragments",
+    ("torch>=2", "torch>=2", "ok", []),
+    ("no-such>=1", "torch", "trouble", ["no-such>=1 (missing)", "constraints.txt", "[dev]"]),
+    ("numpy>=99", "torch", "trouble", [f"numpy>=99 ({metadata.version('numpy')})"]),
+    ("torch", "torch (==1.0)", "trouble", [f"torch==1.0 ({metadata.version('torch')})"]),
+    ("no-such ; extra == 'course'", "torch", "note", ["no-such (missing) for the extra course"]),
+    ("no-such ; extra == 'bench'", "torch", "ok", []),
 )
 def test_packages(ours, torchvisions, level, fragments, monkeypatch):
     monkeypatch.setattr(metadata, "requires", {"tlhelpers": [ours], "torchvision": [torchvisions]}.__getitem__)
     assert_verdict(diagnosis.check_packages(), level, *fragments)
 
 
-@pytest.mark.parametrize(
-    ("python", "level", "fragments"),
-    [
-        (sys.executable, "ok", []),
-        ("python3", "ok", []),
-        ("/gone/bin/python", "trouble", ["/gone/bin/python", "kernelspec remove python3"]),
-        (None, "trouble", ["no kernel python3", "ipykernel install"]),
-    ],
+@cases(
+    "python, level, fragments",
+    (sys.executable, "ok", []),
+    ("python3", "ok", []),
+    ("/gone/bin/python", "trouble", ["/gone/bin/python", "kernelspec remove python3"]),
+    (None, "trouble", ["no kernel python3", "ipykernel install"]),
 )
 def test_kernel(python, level, fragments, tmp_path, monkeypatch):
     spec = {"argv": [python, "-m", "ipykernel_launcher"], "display_name": "x", "language": "python"}
@@ -107,14 +102,12 @@ def test_weights_are_compared_with_the_hashes_that_models_are_loaded_with(tmp_pa
     assert_verdict(diagnosis.check_weights(), "trouble", "resnet18.safetensors", "git checkout")
 
 
-@pytest.mark.parametrize(
-    ("torchs", "torchvisions", "fragments"),
-    [
-        ("", "raise RuntimeError('operator torchvision::nms does not exist')", ["::nms", "torch torchvision"]),
-        ("raise OSError('[WinError 126] loading c10.dll')", "", ["c10.dll", "Visual C++ Redistributable"]),
-        ("import time; time.sleep(60)", "", ["no answer within 1 s", "Try again"]),
-        ("import os; os._exit(139)", "", ["exit code 139", "--force-reinstall"]),
-    ],
+@cases(
+    "torchs, torchvisions, fragments",
+    ("", "raise RuntimeError('operator torchvision::nms does not exist')", ["::nms", "torch torchvision"]),
+    ("raise OSError('[WinError 126] loading c10.dll')", "", ["c10.dll", "Visual C++ Redistributable"]),
+    ("import time; time.sleep(60)", "", ["no answer within 1 s", "Try again"]),
+    ("import os; os._exit(139)", "", ["exit code 139", "--force-reinstall"]),
 )
 def test_a_torch_that_cannot_be_used(torchs, torchvisions, fragments, tmp_path, monkeypatch):
     for name, text in {"torch": torchs, "torchvision": torchvisions}.items():
@@ -140,16 +133,14 @@ def test_the_torch_that_is_here_can_be_used():
     assert_verdict(diagnosis.check_torch(patience=600), "ok", f"torch {torch.__version__}, torchvision ")
 
 
-@pytest.mark.parametrize(
-    ("name", "gpu", "cuda", "reason", "level", "fragments"),
-    [
-        ("quick", "", None, "no GPU was found", "ok", ["quick (the default), cpu (no GPU was found), fp32 (measured)"]),
-        ("full", "", None, "no GPU was found", "note", ["hours"]),
-        ("quick", GPU, None, "no GPU was found", "note", [GPU, "torch and torchvision for CUDA"]),
-        ("quick", GPU, "13.2", "driver too old", "note", ["driver too old", "Update its driver"]),
-        ("full", GPU, "13.2", "driver too old", "trouble", [GPU]),
-        ("full", GPU, "13.2", "set by TL_DEVICE", "ok", []),
-    ],
+@cases(
+    "name, gpu, cuda, reason, level, fragments",
+    ("quick", "", None, "no GPU was found", "ok", ["quick (the default), cpu (no GPU was found), fp32 (measured)"]),
+    ("full", "", None, "no GPU was found", "note", ["hours"]),
+    ("quick", GPU, None, "no GPU was found", "note", [GPU, "torch and torchvision for CUDA"]),
+    ("quick", GPU, "13.2", "driver too old", "note", ["driver too old", "Update its driver"]),
+    ("full", GPU, "13.2", "driver too old", "trouble", [GPU]),
+    ("full", GPU, "13.2", "set by TL_DEVICE", "ok", []),
 )
 def test_device(name, gpu, cuda, reason, level, fragments, monkeypatch):
     reasons = {"profile": "the default", "device": reason, "precision": "measured"}
@@ -160,13 +151,11 @@ def test_device(name, gpu, cuda, reason, level, fragments, monkeypatch):
     assert_verdict(diagnosis.check_device(), level, *fragments)
 
 
-@pytest.mark.parametrize(
-    ("name", "answer", "level", "fragment"),
-    [
-        ("quick", AssertionError("connected"), "ok", "not tried"),
-        ("full", URLError("timed out"), "trouble", "timed out"),
-        ("full", HTTPError("", 403, "", None, None), "ok", "answers"),
-    ],
+@cases(
+    "name, answer, level, fragment",
+    ("quick", AssertionError("connected"), "ok", "not tried"),
+    ("full", URLError("timed out"), "trouble", "timed out"),
+    ("full", HTTPError("", 403, "", None, None), "ok", "answers"),
 )
 def test_only_the_full_profile_touches_the_network(name, answer, level, fragment, monkeypatch):
     monkeypatch.setattr(diagnosis.urllib.request, "urlopen", mock.Mock(side_effect=answer))

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn import metrics
 from torch import nn
-from toy import ToyImages, toy_data, toy_network, toy_split
+from toy import ToyImages, refused, toy_data, toy_network, toy_split, untouched
 
 import tlhelpers as tl
 
@@ -23,17 +23,7 @@ def test_scores_agree_with_scikit_learn():
     assert table["precision"].to_numpy() == pytest.approx(metrics.precision_score(*given, average=None))
     assert np.array_equal(result.confusion(), metrics.confusion_matrix(*given))
     assert result.interval == tl.wilson_interval(int((given[0] == given[1]).sum()), 30)
-
-
-def test_a_class_that_is_never_predicted_has_no_precision():
-    split = toy_split(4, "test")
-    table = tl.Evaluation(split, split.classes, torch.tensor([[1.0, 0.0]] * 4)).per_class()
-    assert table["recall"].tolist() == [1, 0]
-    assert np.isnan(table["precision"]["green"])
-
-
-def test_wilsons_interval_is_the_formula():
-    assert tl.wilson_interval(145, 153) == pytest.approx((0.90022358, 0.97326995))
+    assert tl.wilson_interval(145, 153) == pytest.approx((0.90022358, 0.97326995))  # by the formula
     assert tl.wilson_interval(10, 10)[1] == pytest.approx(1.0)
 
 
@@ -42,6 +32,9 @@ def test_worst_mistakes_come_first_and_are_mistakes():
     table = tl.Evaluation(split, split.classes, torch.tensor([[5.0, 0.0], [9.0, 0.0], [0.0, 1.0], [0.0, 3.0]])).worst()
     assert table[["index", "true", "predicted"]].to_numpy().tolist() == [[1, "green", "red"], [2, "red", "green"]]
     assert table["confidence"].is_monotonic_decreasing
+    scores = tl.Evaluation(split, split.classes, torch.tensor([[1.0, 0.0]] * 4)).per_class()
+    assert scores["recall"].tolist() == [1, 0]
+    assert np.isnan(scores["precision"]["green"]), "it is never predicted"
     perfect = tl.Evaluation(split, split.classes, torch.eye(2)[split.labels])
     assert perfect.worst().empty
     assert perfect.show_worst().axes, "no mistakes is no reason to fail"
@@ -50,13 +43,12 @@ def test_worst_mistakes_come_first_and_are_mistakes():
 def test_every_mode_is_left_as_it_was():
     model, test = toy_network().train(), toy_data().test
     model.layer1.eval()
-    before = [module.training for module in model.modules()]
-    tl.predict(model, ToyImages(0)(0))
-    for measure in (tl.evaluate, tl.compute_features):
-        measure(model, test)
-        with pytest.raises(ZeroDivisionError):
-            measure(model, test.with_transform(lambda _: 1 / 0))
-    assert [module.training for module in model.modules()] == before
+    with untouched(model):
+        tl.predict(model, ToyImages(0)(0))
+        for measure in (tl.evaluate, tl.compute_features):
+            measure(model, test)
+            spoiled = test.with_transform(lambda _: 1 / 0)
+            refused(tl.DataError, r"of test/0.png failed: ZeroDivisionError", measure, model, spoiled)
     assert not model.fc._forward_pre_hooks, "no hook is left after an error"
 
 
@@ -78,15 +70,13 @@ def test_predict_takes_files_and_images_and_names_the_bad_one(tmp_path):
     assert [sum(probabilities) for probabilities in found.values()] == pytest.approx([1, 1, 1])
     assert found[str(path)] == found["image 3"]
     (tmp_path / "bad.jpg").write_bytes(b"no image")
-    with pytest.raises(tl.DataError, match=r"bad\.jpg"):
-        tl.predict(model, [image, tmp_path / "bad.jpg"])
+    refused(tl.DataError, r"bad\.jpg", tl.predict, model, [image, tmp_path / "bad.jpg"])
 
 
 def test_a_network_with_nan_is_not_scored():
     model = toy_network()
     nn.init.constant_(model.fc.bias, float("nan"))
-    with pytest.raises(tl.DataError, match="8 of 8 images of 'test' are not finite"):
-        tl.evaluate(model, toy_data().test)
+    refused(tl.DataError, "8 of 8 images of 'test' are not finite", tl.evaluate, model, toy_data().test)
 
 
 def test_bf16_is_near_fp32():

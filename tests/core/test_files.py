@@ -46,13 +46,6 @@ def test_an_error_leaves_the_old_file_alone(path, error):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_it_needs_a_folder_and_no_folder_in_its_place(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"cannot write f: the folder .*gone does not exist"):
-        atomic_write(tmp_path / "gone" / "f").__enter__()
-    with pytest.raises(IsADirectoryError, match="a folder has that name"):
-        atomic_write(tmp_path).__enter__()
-
-
 @pytest.mark.skipif(os.name == "nt", reason="Windows has neither modes nor links for everyone")
 def test_links_and_the_usual_mode_stay(path):
     link, target = path.with_name("link"), path.with_name("real")

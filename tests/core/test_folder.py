@@ -8,11 +8,10 @@ import pytest
 from junk import make_classes, plant_junk
 from PIL import Image
 from torch.utils.data import DataLoader
+from toy import cases
 
-from tlhelpers.data.dataset import DataCard
-from tlhelpers.data.folder import load_folder
+import tlhelpers as tl
 from tlhelpers.data.images import BadImageError
-from tlhelpers.errors import DataError
 
 PATIENT = r"([ab]\d\d)_"
 
@@ -41,13 +40,13 @@ def patients(data):
 
 
 def refusal(root, **options):
-    with pytest.raises(DataError) as refused:
-        load_folder(root, verbose=False, **options)
+    with pytest.raises(tl.DataError) as refused:
+        tl.load_folder(root, verbose=False, **options)
     return str(refused.value)
 
 
 def test_class_folders_are_divided_in_three(tmp_path):
-    data = load_folder(make_classes(tmp_path / "pets", {"dogs": 40, "cats": 20}))
+    data = tl.load_folder(make_classes(tmp_path / "pets", {"dogs": 40, "cats": 20}))
     assert (data.name, data.classes) == ("pets", ("cats", "dogs"))
     assert data.sizes().loc["dogs"].to_dict() == {"train": 28, "val": 6, "test": 6}
     assert data.sizes().loc["cats"].to_dict() == {"train": 14, "val": 3, "test": 3}
@@ -63,11 +62,13 @@ def test_class_folders_are_divided_in_three(tmp_path):
 
 def test_splits_are_used_as_they_are(tmp_path, capfd):
     counts = {"train": {"a": 5, "b": 4}, "valid": {"a": 12, "b": 11}, "Test": {"a": 2, "b": 3}}
-    data = load_folder(make_splits(tmp_path, counts), val=0.9, test=0.9)  # not needed, so not looked at
+    data = tl.load_folder(make_splits(tmp_path, counts), val=0.9, test=0.9)
     assert list(data.sizes().drop("total").to_dict().values()) == list(counts.values())
     assert all(key.startswith("valid/") for key in data.val.keys)
     assert data.card.summary == "37 images in 2 classes; the splits are the folder's own"
-    assert capfd.readouterr() == ("", ""), "nor does a quick scan show a progress bar"
+    said = capfd.readouterr()
+    assert "note: val=, test= not used" in said.out
+    assert said.err == "", "a quick scan shows no progress bar"
 
 
 NO_TEST = "there is no test set; results on the validation set, used for choices, look better than on new images."
@@ -75,19 +76,17 @@ FEW = "fewer than 10 images of a class (a 8)"
 LACKS = ("'test' has no image of the class: b.",)
 
 
-@pytest.mark.parametrize(
-    ("counts", "options", "expected", "said"),
-    [
-        ({"train": {"a": 5, "b": 4}, "val": {"a": 12, "b": 11}}, {}, {"train": 9, "val": 23}, (NO_TEST,)),
-        ({"train": {"a": 20, "b": 40}, "test": {"a": 2}}, {"val": 0.2}, {"train": 48, "val": 12, "test": 2}, LACKS),
-        ({"train": {"a": 20, "b": 40}}, {"val": 0.2, "test": 0.1}, {"train": 42, "val": 12, "test": 6}, ()),
-        ({".": {"a": 20, "b": 20}}, {"test": 0}, {"train": 34, "val": 6}, (NO_TEST,)),
-        ({"train": {"a": 5, "b": 4}, "val": {"a": 8, "b": 12}, "test": {"a": 2}}, {},
-         {"train": 9, "val": 20, "test": 2}, (*LACKS, FEW)),
-    ],
+@cases(
+    "counts, options, expected, said",
+    ({"train": {"a": 5, "b": 4}, "val": {"a": 12, "b": 11}}, {}, {"train": 9, "val": 23}, (NO_TEST,)),
+    ({"train": {"a": 20, "b": 40}, "test": {"a": 2}}, {"val": 0.2}, {"train": 48, "val": 12, "test": 2}, LACKS),
+    ({"train": {"a": 20, "b": 40}}, {"val": 0.2, "test": 0.1}, {"train": 42, "val": 12, "test": 6}, ()),
+    ({".": {"a": 20, "b": 20}}, {"test": 0}, {"train": 34, "val": 6}, (NO_TEST,)),
+    ({"train": {"a": 5, "b": 4}, "val": {"a": 8, "b": 12}, "test": {"a": 2}}, {},
+     {"train": 9, "val": 20, "test": 2}, (*LACKS, FEW)),
 )  # fmt: skip
 def test_which_splits_are_taken_from_the_training_set(tmp_path, counts, options, expected, said):
-    data = load_folder(make_splits(tmp_path, counts), verbose=False, **options)
+    data = tl.load_folder(make_splits(tmp_path, counts), verbose=False, **options)
     assert {split.name: len(split) for split in data.splits()} == expected
     assert all(text in note for text, note in zip(said, data.report.notes, strict=True)), data.report.notes
     for split in data.splits():
@@ -95,16 +94,14 @@ def test_which_splits_are_taken_from_the_training_set(tmp_path, counts, options,
             assert {key.split("/")[0] for key in split.keys} == {split.name if split.name in counts else "train"}
 
 
-@pytest.mark.parametrize(
-    ("counts", "options", "message"),
-    [
-        *(({".": {"a": 20, "b": 20}}, shares, "between 0 and 1")
-          for shares in ({"val": 0}, {"val": 1}, {"test": -0.1}, {"val": 0.5, "test": 0.5}, {"val": 15})),
-        ({".": {"a": 20, "b": 2}}, {}, "class 'b' needs at least 3 images"),
-        ({"train": {"Cats": 3}, "val": {"cats": 12}}, {},
-         "'train' has no good image of the class cats, which another split has. The classes of 'train' are: Cats"),
-        ({"train": {"a": 0, "b": 0}, "val": {"a": 12, "b": 12}}, {}, "'train' has no good image"),
-    ],
+@cases(
+    "counts, options, message",
+    *(({".": {"a": 20, "b": 20}}, shares, "between 0 and 1")
+      for shares in ({"val": 0}, {"val": 1}, {"test": -0.1}, {"val": 0.5, "test": 0.5}, {"val": 15})),
+    ({".": {"a": 20, "b": 2}}, {}, "class 'b' needs at least 3 images"),
+    ({"train": {"Cats": 3}, "val": {"cats": 12}}, {},
+     "'train' has no good image of the class cats, which another split has. The classes of 'train' are: Cats"),
+    ({"train": {"a": 0, "b": 0}, "val": {"a": 12, "b": 12}}, {}, "'train' has no good image"),
 )  # fmt: skip
 def test_impossible_shares_and_classes_that_cannot_be_learned(tmp_path, counts, options, message):
     assert message in refusal(make_splits(tmp_path, counts), **options)
@@ -113,8 +110,8 @@ def test_impossible_shares_and_classes_that_cannot_be_learned(tmp_path, counts, 
 def test_division_depends_on_the_seed_and_not_on_the_place(tmp_path):
     make_classes(tmp_path / "one", {"a": 20, "b": 20})
     shutil.copytree(tmp_path / "one", tmp_path / "two")
-    first, moved = (keys(load_folder(tmp_path / name)) for name in ("one", "two"))
-    other = keys(load_folder(tmp_path / "one", seed=1))
+    first, moved = (keys(tl.load_folder(tmp_path / name)) for name in ("one", "two"))
+    other = keys(tl.load_folder(tmp_path / "one", seed=1))
     assert first == moved != other
     assert sorted(first) == sorted(other)
 
@@ -122,7 +119,7 @@ def test_division_depends_on_the_seed_and_not_on_the_place(tmp_path):
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("rule", [PATIENT, lambda key: key.split("/")[-1][:3]], ids=["pattern", "function"])
 def test_groups_stay_in_one_split(tmp_path, seed, rule):
-    data = load_folder(make_patients(tmp_path), groups=rule, seed=seed)
+    data = tl.load_folder(make_patients(tmp_path), groups=rule, seed=seed)
     assert sum(map(len, patients(data))) == len(set.union(*patients(data))) == 12
     assert "by groups" in data.card.summary
     for split in data.splits():
@@ -135,7 +132,7 @@ def test_same_file_stays_in_one_split_and_joins_its_groups(tmp_path, seed):
     make_patients(tmp_path, patients=24)
     shutil.copy(tmp_path / "a" / "a00_0.png", tmp_path / "a" / "a01_copy.png")
     for groups, together in ((None, ["0_0", "1_copy"]), (PATIENT, ["0_0", "0_1", "1_copy", "1_1"])):
-        data = load_folder(tmp_path, groups=groups, seed=seed, verbose=False)
+        data = tl.load_folder(tmp_path, groups=groups, seed=seed, verbose=False)
         split_of = {key: split.name for split in data.splits() for key in split.keys}
         assert len({split_of[f"a/a0{name}.png"] for name in together}) == 1
 
@@ -147,7 +144,7 @@ def test_group_in_two_given_splits_is_refused(tmp_path):
     make_classes(tmp_path / "val", {"a": 12, "b": 12}, start=500)
     message = "4 of 12 groups are in more than one split: '000' (train/a/000.png, val/a/000.png, test/a/000.png)"
     assert message in refusal(tmp_path, groups=r"(\d+)\.png")
-    data = load_folder(tmp_path, groups=r"\w+/\w+/\d+", verbose=False)  # as the message advises
+    data = tl.load_folder(tmp_path, groups=r"\w+/\w+/\d+", verbose=False)  # as the message advises
     assert data.train.groups is not None
     assert data.train.groups[0] == "train/a/000"
 
@@ -160,30 +157,30 @@ def test_groups_that_do_not_fit_the_folder(tmp_path):
 
 def test_junk_is_left_out_and_told_once(tmp_path, capsys):
     make_classes(tmp_path, {"cats": 10, "dogs": 10})
-    clean = load_folder(tmp_path)
+    clean = tl.load_folder(tmp_path)
     assert capsys.readouterr().out == ""
     junk = plant_junk(tmp_path)
-    data = load_folder(tmp_path)
+    data = tl.load_folder(tmp_path)
     assert keys(data) == keys(clean)
     assert capsys.readouterr().out == f"{data.report}\n"
     assert f"left out: {len(junk)} bad files" in str(data.report)
-    load_folder(tmp_path, verbose=False)
+    tl.load_folder(tmp_path, verbose=False)
     assert capsys.readouterr() == ("", "")
     assert f"{len(junk)} bad files" in refusal(tmp_path, on_bad="refuse")
 
 
 def test_name_and_card(tmp_path, monkeypatch):
     monkeypatch.chdir(make_classes(tmp_path / "pets", {"a": 9, "b": 9}))
-    card = DataCard("mine", "summary", "source", "licence", "is not")
-    data = load_folder(".", name="mine", card=card)
+    card = tl.DataCard("mine", "summary", "source", "licence", "is not")
+    data = tl.load_folder(".", name="mine", card=card)
     assert (data.name, data.card) == ("mine", card)
-    assert load_folder(".").name == "pets"
+    assert tl.load_folder(".").name == "pets"
 
 
 def test_images_work_in_worker_processes_and_after_the_working_directory_changed(tmp_path, monkeypatch):
     make_classes(tmp_path / "pets", {"a": 9, "b": 9})
     monkeypatch.chdir(tmp_path)
-    data = load_folder("pets", workers=1)
+    data = tl.load_folder("pets", workers=1)
     monkeypatch.chdir("/")
     train = pickle.loads(pickle.dumps(data.train))
     batches = DataLoader(train, batch_size=4, num_workers=train.workers, collate_fn=list)
@@ -191,17 +188,15 @@ def test_images_work_in_worker_processes_and_after_the_working_directory_changed
     assert read == [(image.tobytes(), label) for image, label in data.train]
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda path, size: None, "has vanished since"),
-        (lambda path, size: path.write_bytes(b"x" * 100), "has changed, from {size} to 100"),
-        (lambda path, size: path.write_bytes(b"x" * size), "not an image"),
-    ],
+@cases(
+    "change, message",
+    (lambda path, size: None, "has vanished since"),
+    (lambda path, size: path.write_bytes(b"x" * 100), "has changed, from {size} to 100"),
+    (lambda path, size: path.write_bytes(b"x" * size), "not an image"),
     ids=["vanished", "changed", "damaged"],
 )
 def test_what_happens_to_files_after_the_scan_is_named(tmp_path, change, message):
-    data = load_folder(make_classes(tmp_path, {"a": 9, "b": 9}))
+    data = tl.load_folder(make_classes(tmp_path, {"a": 9, "b": 9}))
     path = tmp_path / data.val.keys[0]
     size = path.stat().st_size
     path.unlink()

@@ -2,33 +2,29 @@
 
 import pytest
 import torch
-from toy import toy_data, toy_network
+from toy import refused, toy_data, toy_network, untouched
 
 import tlhelpers as tl
 from tlhelpers import lr_finder
 
 
-def state_of(model):
-    gradients = [parameter.grad for parameter in model.parameters()]
-    return [module.training for module in model.modules()], gradients, torch.get_rng_state().tolist()
-
-
 def find_without_a_trace(model, data):
     """The result of a trial, after checking that it changed nothing, even where it ends in an error."""
-    before, state = tl.snapshot(model), state_of(model)
+    state = torch.get_rng_state()
     try:
-        return tl.find_lr(model, data, batch_size=8, steps=20)
+        with untouched(model):
+            return tl.find_lr(model, data, batch_size=8, steps=20)
     finally:
-        assert tl.changed(model, before) == []
-        assert state_of(model) == state
+        assert all(parameter.grad is None for parameter in model.parameters())
+        assert torch.equal(torch.get_rng_state(), state)
 
 
 @pytest.mark.parametrize("own_batches", [False, True])
 def test_a_trial_leaves_no_trace(own_batches):
-    model, data = toy_network().train(), toy_data(20, 8, 4)
+    model, data = toy_network(size=32).train(), toy_data(20, 8, 4)
     model.layer1.eval()
     if own_batches:
-        data = dict.fromkeys(("train", "val"), [(torch.rand(4, 3, 64, 64), torch.tensor([0, 1, 0, 1]))] * 3)
+        data = dict.fromkeys(("train", "val"), [(torch.rand(4, 3, 32, 32), torch.tensor([0, 1, 0, 1]))] * 3)
     result = find_without_a_trace(model, data)
     assert result.curve["lr"].is_monotonic_increasing
     assert "weights are as they were" in repr(result)
@@ -45,7 +41,7 @@ def test_a_trial_that_is_cut_off_leaves_no_trace(error, monkeypatch):
 
     monkeypatch.setattr(lr_finder, "train_epoch", failing)
     with pytest.raises(type(error)):
-        find_without_a_trace(toy_network(), toy_data(20, 8, 4))
+        find_without_a_trace(toy_network(size=32), toy_data(20, 8, 4))
 
 
 def test_the_suggested_learning_rate_trains_and_the_far_end_does_not():
@@ -60,12 +56,11 @@ def test_the_suggested_learning_rate_trains_and_the_far_end_does_not():
 
 
 def test_the_proportions_of_learning_rates_are_kept():
-    result = tl.find_lr(toy_network(last=1), toy_data(20, 8, 4), lr={"layer4": 0.01, "head": 0.1}, steps=20)
+    model, data = toy_network(last=1, size=32), toy_data(20, 8, 4)
+    result = tl.find_lr(model, data, lr={"layer4": 0.01, "head": 0.1}, batch_size=8, steps=20)
     assert result.curve["lr"].max() <= 0.1
 
 
 def test_trials_that_make_no_sense_are_refused():
-    with pytest.raises(tl.TrainingError, match="10 steps or more"):
-        tl.find_lr(toy_network(), toy_data(), steps=3)
-    with pytest.raises(tl.TrainingError, match="every parameter is frozen"):
-        tl.find_lr(toy_network().requires_grad_(False), toy_data())
+    refused(tl.TrainingError, "10 steps or more", tl.find_lr, toy_network(), toy_data(), steps=3)
+    refused(tl.TrainingError, "every parameter is frozen", tl.find_lr, toy_network().requires_grad_(False), toy_data())

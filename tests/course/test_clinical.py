@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torchmetrics.functional.classification import binary_calibration_error
+from toy import cases, refused
 
 import tlhelpers as tl
 from tlcourse.medical.calibration import calibration_error, calibration_table, fit_temperature, to_probabilities
@@ -37,20 +38,26 @@ def test_scores_by_hand():
     assert always["balanced accuracy"] == always["AUC"] == 0.5
 
 
-@pytest.mark.parametrize(
-    ("scores", "labels", "expected"),
-    [
-        ([0.1, 0.2], [0], "shapes"),
-        ([[0.1, 0.9]], [[0, 1]], "take that of the ill"),
-        ([0.1, np.nan], [0, 1], "1 of 2 scores are not finite"),
-        ([0.1, 0.2], [0, 2], r"labels should be 0 or 1, found \[2\]"),
-        ([0.1, 0.2], [1, 1], "all 2 labels are 1; images of both classes"),
-        ([], [], "shapes"),
-    ],
+@cases(
+    "expected, function, given",
+    ("shapes", clinical_scores, ([0.1, 0.2], [0], 0.5)),
+    ("take that of the ill", clinical_scores, ([[0.1, 0.9]], [[0, 1]], 0.5)),
+    ("1 of 2 scores are not finite", clinical_scores, ([0.1, np.nan], [0, 1], 0.5)),
+    (r"labels should be 0 or 1, found \[2\]", clinical_scores, ([0.1, 0.2], [0, 2], 0.5)),
+    ("all 2 labels are 1; images of both classes", clinical_scores, ([0.1, 0.2], [1, 1], 0.5)),
+    ("shapes", clinical_scores, ([], [], 0.5)),
+    ("6 images need as many names.*found 6 names", patient_bootstrap, (mean, SCORES, LABELS, ["a"] * 6)),
+    ("6 images need as many names.*found 2 names", patient_bootstrap, (mean, SCORES, LABELS, ["a", "b"])),
+    ("6 scores, but 1 subgroups", subgroup_table, (SCORES, LABELS, ["a"], 0.5)),
+    ("log-odds", calibration_error, ([-2.0, 3.0], [0, 1])),
+    ("both classes", fit_temperature, ([1, 2], [1, 1])),
+    ("above 0, not -1", to_probabilities, ([1.0], -1)),
+    (r"\(4, 4\) and \(8, 8\)", pointing_game, (np.ones((4, 4)), np.ones((8, 8)))),
+    ("the mask is empty", pointing_game, (np.ones((8, 8)), np.zeros((8, 8)))),
+    ("not finite", pointing_game, (np.full((8, 8), np.nan), np.ones((8, 8)))),
 )
-def test_scores_that_make_no_sense_are_refused(scores, labels, expected):
-    with pytest.raises(tl.DataError, match=expected):
-        clinical_scores(scores, labels, 0.5)
+def test_what_makes_no_sense_is_refused(expected, function, given):
+    refused(tl.DataError, expected, function, *given)
 
 
 @pytest.mark.parametrize("needed", [0.01, 0.5, 0.9, 0.95, 1.0])
@@ -64,10 +71,8 @@ def test_threshold_is_the_highest_that_does_it(needed):
 def test_threshold_is_not_led_astray_by_rounding():
     assert threshold_for(np.arange(20), np.ones(20), sensitivity=0.95) == 1.0  # 19 of 20
     assert threshold_for(np.arange(10) / 10, [1] * 10, sensitivity=0.7) == 0.3  # 0.7 * 10 is above 7 in floats
-    with pytest.raises(tl.DataError, match="a fraction"):
-        threshold_for(SCORES, LABELS, sensitivity=95)
-    with pytest.raises(tl.DataError, match="nobody is ill"):
-        threshold_for(SCORES, np.zeros(6), sensitivity=0.9)
+    refused(tl.DataError, "a fraction", threshold_for, SCORES, LABELS, sensitivity=95)
+    refused(tl.DataError, "nobody is ill", threshold_for, SCORES, np.zeros(6), sensitivity=0.9)
 
 
 def test_the_bootstrap_draws_whole_patients():
@@ -98,12 +103,6 @@ def test_interval_covers_as_often_as_it_says():
     assert table.equals(patient_bootstrap(mean, values, labels, patients, repeats=200)), "the same seed"
 
 
-@pytest.mark.parametrize("patients", [["a"] * 6, ["a", "b"]])
-def test_a_bootstrap_needs_two_patients_and_a_name_for_each_image(patients):
-    with pytest.raises(tl.DataError, match=f"6 images need as many names.*found {len(patients)} names"):
-        patient_bootstrap(mean, SCORES, LABELS, patients)
-
-
 def test_subgroups_are_compared_with_all_others_of_the_other_class():
     table = subgroup_table(SCORES, LABELS, ["none", "none", "viral", "bacterial", "none", "bacterial"], 0.5)
     assert list(table.columns) == ["images", "ill", "sensitivity", "specificity", "AUC"]
@@ -112,8 +111,6 @@ def test_subgroups_are_compared_with_all_others_of_the_other_class():
     assert table.loc["bacterial"].fillna(-1).tolist() == pytest.approx([2, 2, 1, -1, 5.5 / 6])
     mixed = subgroup_table(SCORES, LABELS, ["a", "a", "a", "b", "b", "b"], 0.5)
     assert mixed.loc["a", "AUC"] == 0.5, "a subgroup with both classes is scored alone"
-    with pytest.raises(tl.DataError, match="6 scores, but 1 subgroups"):
-        subgroup_table(SCORES, LABELS, ["a"], 0.5)
 
 
 def test_calibration_error_by_hand():
@@ -123,8 +120,6 @@ def test_calibration_error_by_hand():
     assert table.to_dict("list") == {"images": [2, 2], "predicted": [0.15, 0.85], "observed": [0.5, 1.0]}
     assert calibration_error([0.0, 1.0], [0, 1]) == 0
     assert calibration_error([0.0, 1.0], [1, 0]) == 1
-    with pytest.raises(tl.DataError, match="log-odds"):
-        calibration_error([-2.0, 3.0], [0, 1])
 
 
 @pytest.mark.parametrize("bins", [5, 10, 15])
@@ -150,10 +145,6 @@ def test_temperature_at_the_ends():
     assert fit_temperature([-1, -2, 1, 2], [0, 0, 1, 1]) == pytest.approx(0.02, rel=0.01)  # no mistake at all
     assert fit_temperature([-1, -2, 1, 2], [1, 1, 0, 0]) == pytest.approx(50, rel=0.01)  # worse than nothing
     assert to_probabilities([-1e9, 0.0, 1e9]).tolist() == [0.0, 0.5, 1.0], "no overflow"
-    with pytest.raises(tl.DataError, match="both classes"):
-        fit_temperature([1, 2], [1, 1])
-    with pytest.raises(tl.DataError, match="above 0, not -1"):
-        to_probabilities([1.0], -1)
 
 
 MASK = np.zeros((8, 8), dtype=bool)
@@ -165,27 +156,12 @@ FIRST = MASK.copy()
 FIRST[0, 0] = True  # the first pixel, which argmax of a constant map would take
 
 
-@pytest.mark.parametrize(
-    ("heat", "mask", "expected"),
-    [
-        (MASK * 1.0, MASK, (True, 1.0, 1.0, 0.125)),
-        (1.0 - MASK, MASK, (False, 0.0, 0.0, 0.125)),
-        (HALF, MASK, (False, 0.5, pytest.approx(4 / 12), 0.125)),
-        (np.zeros((8, 8)), FIRST, (False, 0.0, 0.0, 9 / 64)),
-    ],
+@cases(
+    "heat, mask, expected",
+    (MASK * 1.0, MASK, (True, 1.0, 1.0, 0.125)),
+    (1.0 - MASK, MASK, (False, 0.0, 0.0, 0.125)),
+    (HALF, MASK, (False, 0.5, pytest.approx(4 / 12), 0.125)),
+    (np.zeros((8, 8)), FIRST, (False, 0.0, 0.0, 9 / 64)),
 )
 def test_heat_is_scored_against_the_mask(heat, mask, expected):
     assert pointing_game(heat, mask) == expected
-
-
-@pytest.mark.parametrize(
-    ("heat", "mask", "expected"),
-    [
-        (np.ones((4, 4)), np.ones((8, 8)), r"\(4, 4\) and \(8, 8\)"),
-        (np.ones((8, 8)), np.zeros((8, 8)), "the mask is empty"),
-        (np.full((8, 8), np.nan), np.ones((8, 8)), "not finite"),
-    ],
-)
-def test_heat_that_cannot_be_scored(heat, mask, expected):
-    with pytest.raises(tl.DataError, match=expected):
-        pointing_game(heat, mask)

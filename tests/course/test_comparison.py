@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 from torch import nn
+from toy import cases, refused, untouched
 
 import tlcourse as tc
 import tlhelpers as tl
@@ -30,12 +31,8 @@ def test_the_best_of_interleaved_rounds(monkeypatch):
     assert called == ["a", "b"] * 4, "in turn, and not one after the other"
     assert table.index.name == "method"
     assert table.to_dict("list") == {"best": [2.0, 6.0], "median": [3.0, 8.0], "ratio": [1.0, 3.0]}
-
-
-@pytest.mark.parametrize(("methods", "rounds"), [({"a": list}, 0), ({}, 1)])
-def test_nothing_to_time_is_refused(methods, rounds):
-    with pytest.raises(tl.TLError, match="expected a method and a round"):
-        tc.benchmark_interleaved(methods, rounds=rounds)
+    for methods, rounds in (({"a": list}, 0), ({}, 1)):
+        refused(tl.TLError, "expected a method and a round", tc.benchmark_interleaved, methods, rounds=rounds)
 
 
 def test_methods_are_compared_seed_by_seed():
@@ -50,9 +47,7 @@ def test_methods_are_compared_seed_by_seed():
     assert table.loc["near", ["low", "high"]].tolist() == pytest.approx(list(test.confidence_interval()))
 
 
-@pytest.mark.parametrize(
-    ("a", "b"), [([0.5, 0.6, 0.4], [0.6, 0.4, 0.49]), ([0.9], [0.1]), ([0.5, 0.5], [0.5, 0.5])], ids=str
-)
+@cases("a, b", ([0.5, 0.6, 0.4], [0.6, 0.4, 0.49]), ([0.9], [0.1]), ([0.5, 0.5], [0.5, 0.5]), ids=str)
 def test_what_seeds_cannot_tell_apart(a, b):
     table = compare(a=a, b=b)
     assert table["no_significant_difference"].all()
@@ -64,19 +59,15 @@ def test_seeds_that_are_missing_or_doubled():
     assert table.loc["b", "seeds"] == 2
     assert table.loc["b", "mean_difference"] == pytest.approx(0.35)
     runs = pd.DataFrame({"method": ["a", "a"], "seed": [0, 0], "test": [0.5, 0.6]})
-    with pytest.raises(tl.DataError, match="several runs with the same seed and method"):
-        tc.compare_methods(runs, "test", "method")
-    with pytest.raises(tl.DataError, match="no runs"):
-        tc.compare_methods(runs.iloc[:0], "test", "method")
+    refused(tl.DataError, "several runs with the same seed and method", tc.compare_methods, runs, "test", "method")
+    refused(tl.DataError, "no runs", tc.compare_methods, runs.iloc[:0], "test", "method")
 
 
-@pytest.mark.parametrize(
-    ("layers", "macs"),
-    [
-        ([nn.Conv2d(3, 8, kernel_size=3, stride=2, padding=1, bias=False)], 3 * 8 * 3 * 3 * 16 * 16),
-        ([nn.Conv2d(3, 3, kernel_size=3, padding=1, groups=3, bias=False)], 3 * 3 * 3 * 32 * 32),
-        ([nn.Flatten(), nn.Linear(3 * 32 * 32, 5, bias=False)], 3 * 32 * 32 * 5),
-    ],
+@cases(
+    "layers, macs",
+    ([nn.Conv2d(3, 8, kernel_size=3, stride=2, padding=1, bias=False)], 3 * 8 * 3 * 3 * 16 * 16),
+    ([nn.Conv2d(3, 3, kernel_size=3, padding=1, groups=3, bias=False)], 3 * 3 * 3 * 32 * 32),
+    ([nn.Flatten(), nn.Linear(3 * 32 * 32, 5, bias=False)], 3 * 32 * 32 * 5),
 )
 def test_macs_of_layers_are_those_of_the_formula(layers, macs):
     assert tc.count_macs(nn.Sequential(*layers), 32) == macs
@@ -84,10 +75,8 @@ def test_macs_of_layers_are_those_of_the_formula(layers, macs):
 
 def test_counting_leaves_no_trace():
     model = tl.load_model("resnet18", 3).train()
-    before = tl.snapshot(model)
-    macs = tc.count_macs(model, 64)
-    assert tl.changed(model, before) == []
-    assert model.training
+    with untouched(model):
+        macs = tc.count_macs(model, 64)
     assert tc.count_macs(model.to("meta"), 64) == macs
 
 
@@ -101,38 +90,17 @@ def test_the_table_has_every_architecture_and_agrees_with_torchvision(table):
     stated = table.dropna()
     assert set(table.index) - set(stated.index) == {"vgg16_gap", "efficientnet_lite0"}
     assert (stated["gmacs"] / stated["gmacs_stated"] - 1).abs().max() < 0.01
-    assert table["parameters"].to_dict() == (tl.arch_table()["parameters"] / 1e6).to_dict()
+    assert table["parameters"].to_dict() == (tc.arch_table()["parameters"] / 1e6).to_dict()
     # a file holds every parameter as 4 bytes, and little else
     assert (stated["file"] * 2**20 / (4e6 * stated["parameters"])).between(0.98, 1.06).all()
     assert table.loc["resnet18", "top1"] == pytest.approx(0.69758)
 
 
-def test_a_heat_map_says_and_writes_every_cell():
-    table = pd.DataFrame([[0.5, 0.75], [np.nan, 1.0]], index=["head", "all"], columns=[10, 40])
-    marked = pd.DataFrame([[False, True], [False, True]])
-    names = {"title": "T", "xlabel": "images", "ylabel": "trains", "label": "accuracy"}
-    chart = tc.plots.heat_map(table, spread=table / 10, marked=marked, **names)
-    assert chart.alt == "T: a heat map of accuracy. head: 10 50%, 40 75%; all: 40 100%."
-    axis = chart.axes[0]
-    assert [text.get_text() for text in axis.texts] == ["50.0\n± 5.0", "75.0\n± 7.5", "100.0\n± 10.0"]
-    assert [patch.get_xy() for patch in axis.patches] == [(0.53, -0.46), (0.53, 0.54)]
-
-
-def test_a_bar_is_the_mean_over_seeds():
+def test_a_bar_is_the_mean_over_seeds_and_intervals_are_drawn_where_they_are():
     table = pd.DataFrame({"method": "a", "test": [0.5, 0.6, 0.7]})
     chart = tc.plots.ranking(table, "test", "method", title="T", xlabel="accuracy")
     assert chart.alt == "T: a bar chart of accuracy. a 60%."
     assert chart.axes[0].patches[0].get_width() == pytest.approx(0.6)
-
-
-def test_the_trade_off_names_every_network(table):
-    chosen = table.dropna().loc[["resnet18", "vgg16"]]
-    xs = {"parameters": "parameters (million)", "file": "file (MB)"}
-    chart = tc.plots.trade_off(chosen, xs, "top1", "family", title="Trade", ylabel="top-1")
-    assert "resnet18 70% at 11.7 parameters (million), 44.7 file (MB)" in chart.alt
-
-
-def test_intervals_are_drawn_where_they_are():
     rows = pd.DataFrame({"value": [0.5, 0.9], "low": [0.4, 0.8], "high": [0.6, 1.0]}, index=["cat", "dog"])
     chart = tc.plots.intervals(rows, title="Recall", xlabel="recall", line=0.7, named="all")
     assert chart.alt == "Recall: recall. cat 50% (40% to 60%); dog 90% (80% to 100%). A line marks all at 70%."

@@ -1,9 +1,8 @@
 """Detection: boxes that fit and move with their image, a detector that starts where it says, right scores."""
 
-import json
 import pickle
-from pathlib import Path
 
+import detection
 import numpy as np
 import pytest
 import torch
@@ -11,15 +10,13 @@ from PIL import Image
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 from torchvision.transforms import v2
+from toy import cases, refused
 
 import tlcourse as tc
 import tlhelpers as tl
 from tlcourse.detection.boxes import BoxedSplit, check_boxes
 from tlcourse.detection.vehicles import CLASSES, KINDS, characters_of
 from tlcourse.safari.catalogue import DRAWINGS, SPLITS
-
-ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ROOT / "tlcourse" / "measurements" / "data" / "detection.json"
 
 
 def small(**change):
@@ -78,26 +75,21 @@ def test_the_same_again_in_any_order_after_pickling_and_from_a_larger_set():
 
 @pytest.mark.parametrize("change", [{"size": 16}, {"train": 0}, {"most": 0}, {"seed": -1}])
 def test_arguments_out_of_range_are_named(change):
-    with pytest.raises(tl.DataError, match=f"{next(iter(change))} must be .*, not {next(iter(change.values()))}"):
-        small(**change)
+    refused(tl.DataError, f"{next(iter(change))} must be .*, not {next(iter(change.values()))}", small, **change)
 
 
-@pytest.mark.parametrize(
-    ("boxes", "labels", "message"),
-    [
-        ([[60, 70, 30, 90]], [1], r"here: the box \[60, 70, 30, 90\] is empty.*x, y, width, height"),
-        ([[10, 10, 20, 10]], [1], "is empty"),
-        ([[0, 0, 101, 50]], [1], "leaves the image of 100 x 80 pixels"),
-        ([[-1, 0, 10, 50]], [1], "leaves the image"),
-        ([[0, 0, 50, 81]], [1], "leaves the image"),
-        ([[0, 0, 50, 50]], [0], "label 0; objects have labels from 1 to 4, 0 is the background"),
-        ([[0, 0, 50, 50]], [5], "label 5"),
-        ([[0, 0, 50, 50]], [], "1 boxes and 0 labels"),
-    ],
+@cases(
+    "boxes, labels, message",
+    ([[60, 70, 30, 90]], [1], r"here: the box \[60, 70, 30, 90\] is empty.*x, y, width, height"),
+    ([[10, 10, 20, 10]], [1], "is empty"),
+    ([[0, 0, 101, 50]], [1], "leaves the image of 100 x 80 pixels"),
+    ([[0, 0, 50, 81]], [1], "leaves the image"),
+    ([[0, 0, 50, 50]], [0], "label 0; objects have labels from 1 to 4, 0 is the background"),
+    ([[0, 0, 50, 50]], [5], "label 5"),
+    ([[0, 0, 50, 50]], [], "1 boxes and 0 labels"),
 )
 def test_wrong_boxes_and_labels_are_named(boxes, labels, message):
-    with pytest.raises(tl.DataError, match=message):
-        check_boxes(boxes, labels, (100, 80), 5, "here")
+    refused(tl.DataError, message, check_boxes, boxes, labels, (100, 80), 5, "here")
 
 
 def test_a_split_checks_what_it_reads_and_accepts_images_without_objects():
@@ -124,30 +116,25 @@ def test_transforms_move_boxes_and_image_together():
         assert torch.equal(moved["boxes"], torch.stack([64 - right, top, 64 - left, bottom], dim=1))
 
 
-@pytest.mark.parametrize(
-    ("start", "trained"),
-    [
-        ("fine-tuned", {"layer2", "layer3", "layer4"}),
-        ("frozen", set()),
-        ("scratch", {"conv1", "bn1", "layer1", "layer2", "layer3", "layer4"}),
-    ],
+@cases(
+    "start, trained",
+    ("fine-tuned", {"layer2", "layer3", "layer4"}),
+    ("frozen", set()),
+    ("scratch", {"conv1", "bn1", "layer1", "layer2", "layer3", "layer4"}),
 )
-def test_a_start_decides_the_weights_what_trains_and_the_batchnorm(start, trained):
-    body = tc.small_detector(3, size=64, start=start).backbone.body
+def test_a_start_decides_what_trains_and_the_batchnorm_and_with_the_seed_the_weights(start, trained):
+    model = tc.small_detector(3, size=64, start=start)
+    body = model.backbone.body
     assert {name.split(".")[0] for name, p in body.named_parameters() if p.requires_grad} == trained
     known, state = tl.load_model("resnet18").state_dict(), body.state_dict()
     assert len(state) > 60
     assert all(torch.equal(tensor, known[name]) for name, tensor in state.items()) == (start != "scratch")
     assert any(isinstance(m, FrozenBatchNorm2d) for m in body.modules()) == (start != "scratch")
     assert any(isinstance(m, nn.BatchNorm2d) for m in body.modules()) == (start == "scratch")
+    again, other = (tl.changed(tc.small_detector(3, size=64, start=start, seed=s), tl.snapshot(model)) for s in (0, 1))
+    assert (again, "backbone.body.conv1.weight" in other) == ([], start == "scratch")
     with pytest.raises(tl.ModelError, match="is not known; expected one of fine-tuned, frozen, scratch"):
         tc.small_detector(3, start=start[1:])
-
-
-def test_the_seed_decides_the_weights():
-    first, again, other = (tc.small_detector(3, size=64, start="scratch", seed=seed) for seed in (4, 4, 5))
-    assert tl.changed(again, tl.snapshot(first)) == []
-    assert "backbone.body.conv1.weight" in tl.changed(other, tl.snapshot(first))
 
 
 def test_it_learns_what_trains_and_the_same_seed_gives_the_same_weights():
@@ -221,21 +208,16 @@ def test_a_box_is_matched_once_and_a_second_prediction_takes_the_next_best():
 
 
 def test_figures_say_what_they_show():
-    image, truth = torch.zeros(3, 32, 32, dtype=torch.uint8), {"boxes": torch.tensor([[2.0, 2, 20, 20]])}
-    truth["labels"] = torch.tensor([1])
-    found = {"boxes": torch.tensor([[2.0, 2, 20, 20], [5, 5, 9, 9]]), "labels": torch.tensor([2, 1])}
-    chart = tc.plots.boxes(
-        [image], [truth], [{**found, "scores": torch.tensor([0.9, 0.2])}], classes=CLASSES, title="T"
-    )
+    image, boxes = torch.zeros(3, 32, 32, dtype=torch.uint8), torch.tensor([[2.0, 2, 20, 20], [5, 5, 9, 9]])
+    truth = {"boxes": boxes[:1], "labels": torch.tensor([1])}
+    found = {"boxes": boxes, "labels": torch.tensor([2, 1]), "scores": torch.tensor([0.9, 0.2])}
+    chart = tc.plots.boxes([image], [truth], [found], classes=CLASSES, title="T")
     assert chart.alt == "T: 1 images with boxes. 1: road; found rail 90%."
     assert len(chart.axes[0].patches) == 2, "the true box and the one that is sure enough"
     assert tc.plots.overlap((0, 0, 4, 4), (2, 2, 6, 6), title="O").alt.startswith("O: two boxes")
 
 
 def test_the_same_seed_gives_the_same_cell_and_the_file_keeps_it(monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
-    import detection
-
     rates = ((1e-3, 1e-3), (3e-3, 3e-3))
     settings = {"SIDE": 64, "IMAGES": 4, "TEST": 2, "BATCH": 2, "STEPS": (1,), "SEEDS": range(2), "RESULTS": tmp_path}
     for name, value in {**settings, "TRIED": {"scratch": rates}}.items():
@@ -248,11 +230,8 @@ def test_the_same_seed_gives_the_same_cell_and_the_file_keeps_it(monkeypatch, tm
     detection.measure()
 
 
-@pytest.mark.skipif(not RESULTS.exists(), reason="not measured yet")
 def test_the_results_are_complete():
-    runs = json.loads(RESULTS.read_text(encoding="utf8"))["runs"]
-    assert {run["start"] for run in runs} == {"fine-tuned", "frozen", "scratch"}
-    for steps, start in {(run["steps"], run["start"]) for run in runs}:
-        scores = [run["map_50"] for run in runs if (run["steps"], run["start"]) == (steps, start)]
-        assert len(scores) >= 3, f"{start}, {steps} steps: {len(scores)} seeds"
-        assert all(0 <= score <= 1 for score in scores)
+    runs = tc.load_results("detection").runs
+    assert set(runs["start"]) == {"fine-tuned", "frozen", "scratch"}
+    assert (runs.groupby(["steps", "start"])["seed"].nunique() >= 3).all()
+    assert runs["map_50"].between(0, 1).all()

@@ -10,6 +10,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+from toy import cases, refused
 
 import tlhelpers as tl
 from tlcourse.download import cache_folder, fetch
@@ -63,8 +64,7 @@ def test_a_damaged_file_is_named_and_replaced_by_a_good_one_only(server, tmp_pat
         (tmp_path / name).write_bytes(BODY[:-1])
     assert fetch(server.url + "good", sha256=SHA, folder=tmp_path).read_bytes() == BODY
     assert f"{tmp_path / 'good'} is damaged (sha256" in capfd.readouterr().out
-    with pytest.raises(tl.DownloadError, match="does not match the known hash"):
-        fetch(server.url + "wrong", sha256=SHA, folder=tmp_path)
+    refused(tl.DownloadError, "does not match the known hash", fetch, server.url + "wrong", sha256=SHA, folder=tmp_path)
     assert (tmp_path / "wrong").read_bytes() == BODY[:-1]
 
 
@@ -83,21 +83,18 @@ def test_quick_never_asks_the_network(server, tmp_path, monkeypatch):
     assert (tmp_path / "good").read_bytes() == b"x"
 
 
-@pytest.mark.parametrize(
-    ("name", "hashes", "match"),
-    [
-        ("half", {"sha256": SHA}, "check the network connection"),
-        ("wrong", {"md5": MD5}, "MD5 hash .* does not match the known hash"),
-        ("good", {}, "does not match the known hash"),
-        ("404", {"sha256": SHA}, "404 Client Error: Not Found .* try again later"),
-        ("503", {"sha256": SHA}, "503 Server Error: Service Unavailable .* try again later"),
-        ("closed", {"sha256": SHA}, "check the network connection, or try again later"),
-    ],
+@cases(
+    "name, hashes, match",
+    ("half", {"sha256": SHA}, "check the network connection"),
+    ("wrong", {"md5": MD5}, "MD5 hash .* does not match the known hash"),
+    ("good", {}, "does not match the known hash"),
+    ("404", {"sha256": SHA}, "404 Client Error: Not Found .* try again later"),
+    ("503", {"sha256": SHA}, "503 Server Error: Service Unavailable .* try again later"),
+    ("closed", {"sha256": SHA}, "check the network connection, or try again later"),
 )
 def test_what_goes_wrong_is_said_and_leaves_nothing(server, tmp_path, name, hashes, match):
     url = "http://127.0.0.1:1/closed" if name == "closed" else server.url + name
-    with pytest.raises(tl.DownloadError, match=f"^{url} could not be downloaded.*{match}"):
-        fetch(url, folder=tmp_path, **hashes)
+    refused(tl.DownloadError, f"^{url} could not be downloaded.*{match}", fetch, url, folder=tmp_path, **hashes)
     assert list(tmp_path.iterdir()) == []
 
 

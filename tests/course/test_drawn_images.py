@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from toy import cases, refused
 
 import tlcourse as tc
 import tlhelpers as tl
@@ -72,9 +73,11 @@ def test_drawing_is_what_it_was_when_the_results_were_measured():
         assert thumbnail(image) == pytest.approx(expected, abs=2)
 
 
-def test_all_images_of_all_splits_and_seeds_differ(name):
+def test_all_images_of_all_splits_and_seeds_differ_and_no_group_is_in_two_splits(name):
     data = [image for seed in (0, 1) for split in small(name, seed=seed).splits() for image in pixels(split)]
     assert len(set(data)) == len(data)
+    groups = [set(split.groups or ()) for split in small(name).splits()]
+    assert len(set.union(*groups)) == sum(map(len, groups)) > 0
 
 
 def test_a_smaller_data_set_is_a_subset(name):
@@ -106,28 +109,20 @@ def test_a_pickled_loader_is_small_and_draws_the_same_within_its_memory(name):
     assert len(again.load._cache) == 5
 
 
-def test_the_splits_share_no_group(name):
-    groups = [set(split.groups or ()) for split in small(name).splits()]
-    assert len(set.union(*groups)) == sum(map(len, groups)) > 0
-
-
-@pytest.mark.parametrize(
-    ("name", "change", "message"),
-    [
-        ("safari", {"size": 16}, "size must be from 32 to 512 pixels, not 16"),
-        ("safari", {"clutter": -1}, "clutter must be from 0 to 3, not -1"),
-        ("safari", {"clutter": float("nan")}, "from 0 to 3"),
-        ("safari", {"per_class": 0}, "per_class must be 1 or more, not 0"),
-        ("safari", {"seed": -1}, "seed must be 0 or more, not -1"),
-        ("safari", {"colour": "red"}, "colour"),
-        ("phantom", {"size": 32}, "size must be from 48 to 512 pixels, not 32"),
-        ("phantom", {"per_patient": 0}, "per_patient must be 1 or more"),
-        ("phantom", {"prevalence": 1.5}, "prevalence of 'train' must be from 0 to 1, not 1.5"),
-        ("phantom", {"prevalence": {"tset": 0.5}}, "there is no split 'tset'; the splits are train, val, test"),
-        ("phantom", {"marker": {"test": -2}}, "marker of 'test' must be from -1 to 1, not -2"),
-        ("phantom", {"difficulty": 0}, "difficulty must be from 0.25 to 10, not 0"),
-    ],
+@cases(
+    "name, change, message",
+    ("safari", {"size": 16}, "size must be from 32 to 512 pixels, not 16"),
+    ("safari", {"clutter": -1}, "clutter must be from 0 to 3, not -1"),
+    ("safari", {"clutter": float("nan")}, "from 0 to 3"),
+    ("safari", {"per_class": 0}, "per_class must be 1 or more, not 0"),
+    ("safari", {"seed": -1}, "seed must be 0 or more, not -1"),
+    ("safari", {"colour": "red"}, "colour"),
+    ("phantom", {"size": 32}, "size must be from 48 to 512 pixels, not 32"),
+    ("phantom", {"per_patient": 0}, "per_patient must be 1 or more"),
+    ("phantom", {"prevalence": 1.5}, "prevalence of 'train' must be from 0 to 1, not 1.5"),
+    ("phantom", {"prevalence": {"tset": 0.5}}, "there is no split 'tset'; the splits are train, val, test"),
+    ("phantom", {"marker": {"test": -2}}, "marker of 'test' must be from -1 to 1, not -2"),
+    ("phantom", {"difficulty": 0}, "difficulty must be from 0.25 to 10, not 0"),
 )
 def test_arguments_out_of_range_are_named(name, change, message):
-    with pytest.raises(tl.DataError, match=message):
-        small(name, **change)
+    refused(tl.DataError, message, small, name, **change)

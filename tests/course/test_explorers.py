@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from junk import noise
 from PIL import Image
+from toy import cases, refused, untouched
 
 import tlcourse as tc
 import tlhelpers as tl
@@ -60,10 +62,6 @@ def square(colour="red"):
     return image
 
 
-def noise():
-    return Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
-
-
 def png(image):
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
@@ -82,21 +80,23 @@ def test_depth_shows_its_setting_and_all_others(runs):
     assert "the highest is 80%, with everything trained" in chart.alt
 
 
-@pytest.mark.parametrize("setting", [{"trains": "layer1"}, {"per_class": 11}, {"lr": 0.5}])
-def test_depth_refuses_what_was_not_measured(runs, setting):
-    with pytest.raises(tl.DataError, match="was measured"):
-        tc.explorers.depth_view(runs, **{"trains": "head", "per_class": 10, "lr": 1e-3, **setting})
+def test_settings_that_were_not_measured_or_cannot_be_are_refused(runs, trial):
+    for setting in ({"trains": "layer1"}, {"per_class": 11}, {"lr": 0.5}):
+        given = {"trains": "head", "per_class": 10, "lr": 1e-3, **setting}
+        refused(tl.DataError, "was measured", tc.explorers.depth_view, runs, **given)
+    refused(tl.DataError, "above 0", tc.explorers.rate_view, trial, rate=0.0)
+    view, given = tc.explorers.threshold_view, {"classes": CLASSES, "threshold": 0.5, "prevalence": 0.1}
+    refused(tl.DataError, "images of both classes", view, SCORES, np.ones(7), **given)
+    refused(tl.DataError, "is a number between 0 and 1", view, SCORES, TRUTH, **given | {"threshold": 1.0})
 
 
-@pytest.mark.parametrize(
-    ("rate", "expected"),
-    [
-        (2e-5, "Far below"),
-        (5e-4, "a good place to begin"),
-        (1e-2, "near the edge"),
-        (0.3, "jumps about"),
-        (1.5, "never came this far: the loss had grown too much"),
-    ],
+@cases(
+    "rate, expected",
+    (2e-5, "Far below"),
+    (5e-4, "a good place to begin"),
+    (1e-2, "near the edge"),
+    (0.3, "jumps about"),
+    (1.5, "never came this far: the loss had grown too much"),
 )
 def test_rate_view_marks_a_rate_and_says_what_to_expect(trial, rate, expected):
     chart = tc.explorers.rate_view(trial, rate=rate)
@@ -104,38 +104,21 @@ def test_rate_view_marks_a_rate_and_says_what_to_expect(trial, rate, expected):
     assert chart.axes[0].lines[-1].get_xdata()[0] == rate
 
 
-def test_rates_that_the_trial_did_not_reach_or_that_cannot_be(trial):
+def test_rates_that_the_trial_did_not_reach(trial):
     calm = tl.LRFinderResult(trial.curve[trial.curve["lr"] < 0.1], trial.suggestion, trial.highest)
     assert tc.explorers.rate_view(calm, rate=1.0).alt.endswith("The trial never came this far.")
-    with pytest.raises(tl.DataError, match="above 0"):
-        tc.explorers.rate_view(trial, rate=0.0)
 
 
-@pytest.mark.parametrize(
-    ("threshold", "prevalence", "expected"),
-    [
-        (0.5, 0.1, "sensitivity 75%, specificity 67%\nOf 1,000 people, 100 of them ill: 75 found, 25 missed, 300"),
-        (0.4, 0.5, "sensitivity 100%, specificity 67%\nOf 1,000 people, 500 of them ill: 500 found, 0 missed, 167"),
-        (0.95, 0.1, "0 false alarms; nobody is called"),
-        (0.65, 0.1, "0 false alarms; 100% of the calls are right"),
-    ],
+@cases(
+    "threshold, prevalence, expected",
+    (0.5, 0.1, "sensitivity 75%, specificity 67%\nOf 1,000 people, 100 of them ill: 75 found, 25 missed, 300"),
+    (0.4, 0.5, "sensitivity 100%, specificity 67%\nOf 1,000 people, 500 of them ill: 500 found, 0 missed, 167"),
+    (0.95, 0.1, "0 false alarms; nobody is called"),
+    (0.65, 0.1, "0 false alarms; 100% of the calls are right"),
 )
 def test_threshold_view_says_what_it_means_for_people(threshold, prevalence, expected):
     chart = tc.explorers.threshold_view(SCORES, TRUTH, classes=CLASSES, threshold=threshold, prevalence=prevalence)
     assert expected in chart.alt
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"threshold": 1.0}, "the threshold is a number between 0 and 1"),
-        ({"labels": np.ones(7)}, "images of both classes"),
-    ],
-)
-def test_thresholds_that_make_no_sense(change, message):
-    given = {"labels": TRUTH, "threshold": 0.5, "prevalence": 0.1, **change}
-    with pytest.raises(tl.DataError, match=message):
-        tc.explorers.threshold_view(SCORES, classes=CLASSES, **given)
 
 
 def test_maps_are_those_of_the_layer_before_a_relu_in_place(network):
@@ -147,18 +130,17 @@ def test_maps_are_those_of_the_layer_before_a_relu_in_place(network):
 
 
 def test_feature_maps_leave_the_network_as_it_was(network):
-    before, network.training = tl.snapshot(network), True
-    chart = tc.explorers.feature_maps_view(network, square(), layer="layer1")
-    assert network.training
-    assert tl.changed(network.eval(), before) == []
+    network.training = True
+    with untouched(network):
+        chart = tc.explorers.feature_maps_view(network, square(), layer="layer1")
+    network.eval()
     assert not any(module._forward_hooks for module in network.modules())
     assert chart.alt.startswith("layer1: the 26 of its 64 channels that vary most")
 
 
 def test_an_unknown_layer_is_named(network):
     for show, image in ((tc.explorers.feature_maps_view, square()), (tc.explorers.feature_maps, {"red": square()})):
-        with pytest.raises(tl.ModelError, match="'fc' is no layer with maps; the first are conv1, "):
-            show(network, image, layer="fc")
+        refused(tl.ModelError, "'fc' is no layer with maps; the first are conv1, ", show, network, image, layer="fc")
 
 
 def test_every_control_redraws_the_figure_and_has_a_label(runs, trial, network, shown):
@@ -217,12 +199,10 @@ def test_an_upload_is_shown_and_stays_in_the_list(explorer, shown):
     assert "(255, 0, 0)" in shown[-1]
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "expected"),
-    [
-        ("<b>.png", png(square())[:60], "truncated or damaged PNG"),
-        ("../../etc/notes.txt", b"hello", "not an image"),
-    ],
+@cases(
+    "name, content, expected",
+    ("<b>.png", png(square())[:60], "truncated or damaged PNG"),
+    ("../../etc/notes.txt", b"hello", "not an image"),
 )
 def test_a_bad_upload_gets_a_sentence(explorer, shown, name, content, expected):
     upload(explorer, name, content)

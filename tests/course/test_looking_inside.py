@@ -7,6 +7,7 @@ import pytest
 import torch
 from torchvision.models import resnet18
 from torchvision.models.resnet import BasicBlock, ResNet
+from toy import refused, untouched
 
 import tlcourse as tc
 import tlhelpers as tl
@@ -23,11 +24,6 @@ def network():
 @pytest.fixture(scope="module")
 def images():
     return torch.randn(5, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-
-
-@pytest.fixture
-def rng():
-    return np.random.default_rng(0)
 
 
 def test_every_block_ends_in_what_the_network_itself_computes(network, images):
@@ -53,25 +49,20 @@ def test_batches_make_no_difference(network, images, monkeypatch):
 def test_looking_changes_nothing(images):
     model = tl.load_model("resnet18").train()
     model.layer1.eval()
-    before, modes = tl.snapshot(model), [module.training for module in model.modules()]
-    tc.activations(model, images)
-    tc.channel_peaks(model, images, "layer1")
-    tc.exciting_images(model, "layer1", [0], steps=2)
-    assert tl.changed(model, before) == []
-    assert [module.training for module in model.modules()] == modes
+    with untouched(model):
+        tc.activations(model, images)
+        tc.channel_peaks(model, images, "layer1")
+        tc.exciting_images(model, "layer1", [0], steps=2)
     assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
 
 
-def test_layers_by_name_and_by_another_name(network, images):
+def test_layers_by_name_and_by_another_name_and_those_that_are_unknown(network, images):
     found = tc.activations(network, images[:1], {"layer3.0.conv1": "inside", "avgpool": "end"})
     assert {name: values.shape for name, values in found.items()} == {"inside": (1, 256, 4, 4), "end": (1, 512, 1, 1)}
-
-
-def test_an_unknown_layer_is_named(network, images):
-    with pytest.raises(tl.ModelError, match=r"ResNet has no layer 'layer5'.*stem, layer1, layer2, layer3, layer4"):
-        tc.activations(network, images, ["layer5"])
-    with pytest.raises(tl.ModelError, match=r"'flatten' has the shape \(5, 512\), so it has no positions"):
-        tc.channel_peaks(network, images, "flatten")
+    unknown = r"ResNet has no layer 'layer5'.*stem, layer1, layer2, layer3, layer4"
+    refused(tl.ModelError, unknown, tc.activations, network, images, ["layer5"])
+    flat = r"'flatten' has the shape \(5, 512\), so it has no positions"
+    refused(tl.ModelError, flat, tc.channel_peaks, network, images, "flatten")
 
 
 def test_a_network_that_cannot_be_traced_is_said_to_be_so():
@@ -113,18 +104,17 @@ def test_made_images_excite_their_own_channel(network):
     assert made.shape == (2, 3, 64, 64)
     assert 0 <= float(made.min()) <= float(made.max()) <= 1
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
-    answers, before = (
-        tc.pooled_features(network, (shown - mean) / std, ["layer2"])["layer2"][:, channels] for shown in (made, noise)
-    )
+    found = (tc.pooled_features(network, (shown - mean) / std, ["layer2"]) for shown in (made, noise))
+    answers, before = (maps["layer2"][:, channels] for maps in found)
     assert (answers.diagonal() > 2 * before.diagonal() + 0.1).all()
     assert (answers.diagonal() > answers.flip(0).diagonal()).all()  # the other image excites it less
     assert torch.equal(made, again)
     assert not torch.equal(made, other)
 
 
-def test_cka_agrees_with_the_mean_over_quadruples(rng):
+def test_cka_agrees_with_the_mean_over_quadruples():
     """Song et al. define the estimator as a mean over all ordered choices of 4 different images."""
-    a, b = rng.normal(size=(6, 3)), rng.normal(size=(6, 2))
+    a, b = np.split(np.random.default_rng(0).normal(size=(6, 5)), [3], axis=1)
 
     def slow(k, m):
         terms = [k[i, j] * (m[i, j] + m[q, r] - 2 * m[i, q]) for i, j, q, r in permutations(range(6), 4)]
@@ -134,7 +124,8 @@ def test_cka_agrees_with_the_mean_over_quadruples(rng):
     assert tc.linear_cka(a, b) == pytest.approx(slow(k, m) / np.sqrt(slow(k, k) * slow(m, m)))
 
 
-def test_cka_ignores_rotation_scale_and_shift_and_nothing_else(rng):
+def test_cka_ignores_rotation_scale_and_shift_and_nothing_else():
+    rng = np.random.default_rng(0)
     a, b = rng.normal(size=(30, 8)), rng.normal(size=(30, 5))
     b[:, :3] += a[:, :3]
     rotation, _ = np.linalg.qr(rng.normal(size=(8, 8)))
@@ -148,12 +139,13 @@ def test_cka_ignores_rotation_scale_and_shift_and_nothing_else(rng):
     assert abs(tc.linear_cka(stretch * a, a) - 1) > 0.05  # Kornblith et al. want this to count
 
 
-def test_what_cannot_be_compared_is_refused(rng):
-    a = rng.normal(size=(6, 3))
-    with pytest.raises(tl.DataError, match="the same images twice, 4 or more; got 6 and 5"):
-        tc.linear_cka(a, a[:5])
-    with pytest.raises(tl.DataError, match="all are constant"):
-        tc.linear_cka(a, np.full((6, 2), 1e6 / 3))
+def test_what_cannot_be_compared_is_refused():
+    a = np.random.default_rng(0).normal(size=(6, 3))
+    refused(tl.DataError, "the same images twice, 4 or more; got 6 and 5", tc.linear_cka, a, a[:5])
+    refused(tl.DataError, "all are constant", tc.linear_cka, a, np.full((6, 2), 1e6 / 3))
+    x, y = blobs(30, 0)
+    refused(tl.DataError, r"numbers of samples: \[30, 29\]", tc.linear_probe, x, y[:29], x, y)
+    refused(tl.DataError, "contains NaN", tc.linear_probe, np.where(x == x[3, 2], np.nan, x), y, x, y)
 
 
 def blobs(count, seed):
@@ -176,18 +168,6 @@ def test_a_probe_ignores_each_features_scale():
     x[:, 2:] *= 3  # so that something is lost without standardising
     scale = np.array([1e-3, 1e3, 1, 1e4, 1, 1])
     assert tc.linear_probe(x * scale, y, x_test * scale, y_test) == tc.linear_probe(x, y, x_test, y_test)
-
-
-def test_a_probe_refuses_what_does_not_fit():
-    x, y = blobs(30, 0)
-    damaged = x.copy()
-    damaged[3, 2] = np.nan
-    for given, expected in (
-        ((x, y[:29], x, y), r"numbers of samples: \[30, 29\]"),
-        ((damaged, y, x, y), "contains NaN"),
-    ):
-        with pytest.raises(tl.DataError, match=expected):
-            tc.linear_probe(*given)
 
 
 def test_selectivity_of_stripes_is_high_whatever_their_direction_and_of_blobs_low():

@@ -1,11 +1,11 @@
 """Results files, and the table of claims: no verdict says more than the seeds do."""
 
 import json
-from pathlib import Path
 
 import nbformat
 import numpy as np
 import pytest
+from toy import ROOT, cases, refused
 
 import tlcourse as tc
 import tlhelpers as tl
@@ -13,7 +13,6 @@ from tlcourse.measurements import results
 from tlcourse.measurements.chapter_claims import CLAIMS, GAINS
 from tlcourse.measurements.claims import Claim, Gain, claim_outputs, table_of_claims, write_claim_outputs
 
-ROOT = Path(__file__).resolve().parents[2]
 CHAPTER = ROOT / "chapter12"
 VERDICTS = {"holds", "holds when", "not shown", "does not hold"}
 
@@ -38,10 +37,9 @@ def test_mean_and_spread(folder):
     assert found.mean("test", method="a") == pytest.approx(0.6)
     assert found.spread("test", method="a") == "60.0 ± 10.0 %"
     assert found.mean("test", method="a", seed=2) == pytest.approx(0.7)
-    with pytest.raises(tl.DataError, match=r"no run with \{'method': 'b'\}; `python experiments/x.py` measures"):
-        found.mean("test", method="b")
-    with pytest.raises(tl.DataError, match=r"no results named 'y' .* there are: x"):
-        tc.load_results("y")
+    absent = r"no run with \{'method': 'b'\}; `python experiments/x.py` measures"
+    refused(tl.DataError, absent, found.mean, "test", method="b")
+    refused(tl.DataError, r"no results named 'y' .* there are: x", tc.load_results, "y")
 
 
 def test_every_results_file_says_how_it_was_made_and_nothing_of_one_machine():
@@ -52,14 +50,11 @@ def test_every_results_file_says_how_it_was_made_and_nothing_of_one_machine():
             assert (ROOT / tc.load_results(path.stem).facts["command"].split()[1]).is_file(), path
 
 
-def test_no_claim_is_made_twice_and_every_verdict_occurs():
+def test_no_claim_is_made_twice_and_each_has_an_executed_cell_that_asserts():
     assert len({claim.name for claim in CLAIMS}) == len({claim.sentence for claim in CLAIMS}) == len(CLAIMS) >= 20
     assert {claim.verdict for claim in CLAIMS} == VERDICTS
     assert sum(claim.gain is not None for claim in CLAIMS) == len(GAINS), "a gain names no claim"
     assert all(": " in claim.conclusion for claim in CLAIMS if claim.verdict == "holds when"), "a condition is named"
-
-
-def test_every_claim_has_an_executed_cell_that_asserts():
     cells = [cell for path in CHAPTER.glob("*.ipynb") for cell in nbformat.read(path, as_version=4).cells]
     for claim in CLAIMS:
         tagged = [cell for cell in cells if f"claim-{claim.name}" in cell.metadata.get("tags", [])]
@@ -84,14 +79,12 @@ def test_the_verdict_is_that_of_the_seeds(claim):
     assert claim.gain.verdict() == claim.verdict.removesuffix(" when"), str(claim.gain)
 
 
-@pytest.mark.parametrize(
-    ("gains", "verdict", "text"),
-    [
-        ((0.10, 0.12, 0.11), "holds", "+11.0 ± 1.0 points, 3 seeds"),
-        ((-0.10, -0.12, -0.11), "does not hold", "-11.0 ± 1.0 points, 3 seeds"),
-        ((0.10, -0.12, 0.11), "not shown", "+3.0 ± 13.0 points, 3 seeds"),
-        ((0.10,), "not shown", "+10.0 ± nan points, 1 seeds"),
-    ],
+@cases(
+    "gains, verdict, text",
+    ((0.10, 0.12, 0.11), "holds", "+11.0 ± 1.0 points, 3 seeds"),
+    ((-0.10, -0.12, -0.11), "does not hold", "-11.0 ± 1.0 points, 3 seeds"),
+    ((0.10, -0.12, 0.11), "not shown", "+3.0 ± 13.0 points, 3 seeds"),
+    ((0.10,), "not shown", "+10.0 ± nan points, 1 seeds"),
 )
 def test_a_gain_is_counted_seed_by_seed(gains, verdict, text, folder):
     runs = [{"method": "a", "seed": s, "n": 1, "test": 0.5 + gain} for s, gain in enumerate(gains)]
@@ -100,10 +93,8 @@ def test_a_gain_is_counted_seed_by_seed(gains, verdict, text, folder):
     write(folder, runs)
     gain = Gain("x", "a", "b", {"n": 1})
     assert (gain.verdict(), str(gain)) == (verdict, text)
-    with pytest.raises(tl.DataError, match=r"no run with {'n': 3}"):
-        Gain("x", "a", "b", {"n": 3}).verdict()
-    with pytest.raises(ValueError, match="duplicate"):
-        Gain("x", "a", "b").verdict()
+    refused(tl.DataError, r"no run with {'n': 3}", Gain("x", "a", "b", {"n": 3}).verdict)
+    refused(ValueError, "duplicate", Gain("x", "a", "b").verdict)
 
 
 def test_a_claim_without_a_cell_is_refused(folder):
@@ -112,15 +103,12 @@ def test_a_claim_without_a_cell_is_refused(folder):
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("X"), cell]), folder / "n.ipynb")
     write_claim_outputs(folder)
     assert table_of_claims((Claim("x", "X.", "holds"),)).iloc[0].tolist() == ["X.", "n", "It holds – ±.", "holds"]
-    with pytest.raises(tl.DataError, match="no cell has the tag 'claim-y'"):
-        table_of_claims((Claim("y", "Y.", "holds"),))
+    refused(tl.DataError, "no cell has the tag 'claim-y'", table_of_claims, (Claim("y", "Y.", "holds"),))
 
 
 def test_a_sentence_is_said_only_if_all_of_it_is_so(capsys):
     tc.report_finding("It is larger.", np.bool_(True), 2 > 1)
     tc.report_finding("It is larger.", True, np.bool_(False))
     assert capsys.readouterr().out == "It is larger.\nNot so here: It is larger.\n"
-    with pytest.raises(ValueError, match="rests on"):
-        tc.report_finding("Just so.")
-    with pytest.raises(ValueError, match="ambiguous"):
-        tc.report_finding("All of them.", np.array([True, False]))
+    refused(ValueError, "rests on", tc.report_finding, "Just so.")
+    refused(ValueError, "ambiguous", tc.report_finding, "All of them.", np.array([True, False]))

@@ -14,6 +14,7 @@ import scipy.io
 from junk import make_classes
 from PIL import Image
 from torchvision.datasets import Flowers102, OxfordIIITPet
+from toy import refused
 
 import tlhelpers as tl
 from tlcourse import named
@@ -60,8 +61,7 @@ def md5(path):
 
 @pytest.mark.parametrize("name", FIRST_FILES)
 def test_quick_touches_no_network(home, name):
-    with pytest.raises(tl.DownloadError, match=rf"^{FIRST_FILES[name]} must be downloaded \([\d.]+ MB\); the quick"):
-        tl.load_data(name)
+    refused(tl.DownloadError, rf"^{FIRST_FILES[name]} must be downloaded \([\d.]+ MB\); the quick", tl.load_data, name)
     assert not home.exists()
 
 
@@ -143,7 +143,7 @@ def pets(internet, tmp_path, monkeypatch):
     return internet
 
 
-def test_pets_are_what_the_lists_say_and_the_seed_divides_them(pets, home):
+def test_pets_are_complete_what_the_lists_say_and_divided_by_the_seed(pets, home):
     data, other = tl.load_data("oxford_pets", val=0.2), tl.load_data("oxford_pets", val=0.2, seed=1)
     assert (data.classes, data.card) == (("Abyssinian", "American Bulldog"), named.CARDS["oxford_pets"])
     assert data.sizes().loc[list(data.classes)].to_numpy().tolist() == [[8, 2, 5]] * 2
@@ -156,12 +156,7 @@ def test_pets_are_what_the_lists_say_and_the_seed_divides_them(pets, home):
     assert data.test.keys == other.test.keys
     assert data.val.keys != other.val.keys
     assert sorted(data.train.keys + data.val.keys) == sorted(other.train.keys + other.val.keys)
-    with pytest.raises(tl.DataError, match=r"fraction|share"):
-        tl.load_data("oxford_pets", val=0)
-
-
-def test_pets_that_are_incomplete_are_refused(pets, home):
-    tl.load_data("oxford_pets")
+    refused(tl.DataError, r"fraction|share", tl.load_data, "oxford_pets", val=0)
     (home / "oxford-iiit-pet" / "annotations" / "test.txt").unlink()
     with pytest.raises(tl.DataError, match=r"oxford-iiit-pet is incomplete \(.*test.txt'\); delete it and load again"):
         tl.load_data("oxford_pets")

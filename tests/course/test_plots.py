@@ -1,39 +1,24 @@
-"""Figures show what they are given, say it in words, draw text literally, and are small files."""
+"""Figures show what they are given, say it in words, and are small files."""
 
 import io
+import itertools
 
 import numpy as np
 import pandas as pd
 import pytest
 import skimage.data
 import torch
-from matplotlib.text import Text
 from PIL import Image
 
 import tlcourse as tc
 from tlhelpers import plots
 
-NASTY = ["$5_bill$", "a_b^c", "100 %", r"\frac{1}{2}", r"$\alpha", "two\nlines"]
-
 
 @pytest.fixture
 def runs():
-    rows = [
-        {"layer": layer, "score": base + 0.1 * seed, "net": net, "task": task, "count": count}
-        for task, base in (("near", 0.2), ("far", 0.5))
-        for net in ("ours", "random")
-        for layer, count in (("stem", 10), ("deep", 100))
-        for seed in range(3)
-    ]
-    return pd.DataFrame(rows)
-
-
-def test_class_names_are_drawn_as_they_stand():
-    table = pd.DataFrame(np.eye(6, dtype=int), index=NASTY, columns=NASTY)
-    chart = plots.confusion(table, title="$x$ and $y$")
-    chart.png()
-    assert not any(text.get_parse_math() for text in chart.findobj(Text))
-    assert [label.get_text() for label in chart.axes[0].get_xticklabels()] == NASTY
+    each = itertools.product((("near", 0.2), ("far", 0.5)), ("ours", "random"), ("stem", "deep"), range(3))
+    rows = [(layer, base + 0.1 * seed, net, task) for (task, base), net, layer, seed in each]
+    return pd.DataFrame(rows, columns=["layer", "score", "net", "task"])
 
 
 def test_powers_of_ten_stay_powers_on_logarithmic_axes_alone():
@@ -48,7 +33,7 @@ def test_powers_of_ten_stay_powers_on_logarithmic_axes_alone():
 
 def test_photographs_become_a_third_of_the_file_and_look_the_same():
     photos = [Image.fromarray(photo) for photo in (skimage.data.astronaut(), skimage.data.chelsea())]
-    chart = plots.image_grid(photos, NASTY[:2], title="Two photographs", columns=2)
+    chart = plots.image_grid(photos, ["$5_bill$", "a_b^c"], title="Two photographs", columns=2)
     full = io.BytesIO()
     chart.savefig(full, format="png")
     data, metadata = chart._repr_mimebundle_()
@@ -60,52 +45,26 @@ def test_photographs_become_a_third_of_the_file_and_look_the_same():
     assert np.abs(small - large).mean() < 3  # of 255, at the distance from which dithering is not seen
 
 
-def test_flat_areas_and_text_keep_their_colours(runs):
-    chart = tc.plots.lines(runs, "layer", "score", "net", title="T", xlabel="depth", ylabel="right")
-    full = io.BytesIO()
-    chart.savefig(full, format="png")
-    exact, small = (np.asarray(Image.open(f).convert("RGB"), int) for f in (full, io.BytesIO(chart.png())))
-    assert np.abs(exact - small).max() < 32
-    assert (small[exact.min(axis=2) == 255] == 255).all()
-    assert len(chart.png()) < 0.5 * len(full.getvalue())
-
-
 def test_history_marks_the_best_epoch_and_says_how_it_ends():
     columns = ["train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr", "seconds"]
     table = pd.DataFrame([[2, 0.1, 2, 0.2, 1, 1], [1, 0.6, 1.5, 0.5, 1, 1]], columns=columns, index=[1, 2])
     chart = plots.history(table, best_epoch=2)
     assert chart.alt.endswith("At the end: train loss 1.000, train accuracy 0.600, val loss 1.500, val accuracy 0.500.")
     for axis, name in zip(chart.axes, ("loss", "accuracy"), strict=True):
-        assert [line.get_ydata().tolist() for line in axis.lines[:2]] == [
-            table[f"{split}_{name}"].tolist() for split in ("train", "val")
-        ]
+        for line, split in zip(axis.lines[:2], ("train", "val"), strict=True):
+            assert line.get_ydata().tolist() == table[f"{split}_{name}"].tolist()
         assert axis.lines[2].get_xdata() == [2, 2]
 
 
 def test_lines_have_a_panel_for_each_task_and_a_band_for_the_spread(runs):
-    chart = tc.plots.lines(
-        runs, "layer", "score", "net", "task", title="T", xlabel="depth", ylabel="right", levels={"far": 0.1}
-    )
+    names = {"title": "T", "xlabel": "depth", "ylabel": "right"}
+    chart = tc.plots.lines(runs, "layer", "score", "net", "task", levels={"far": 0.1}, **names)
     near, far = chart.axes
     assert near.lines[0].get_ydata() == pytest.approx([0.3, 0.3])  # means over seeds
     band = near.collections[0].get_paths()[0].vertices[:, 1]
     assert (band.min(), band.max()) == pytest.approx((0.2, 0.4))  # one standard deviation
     assert len(far.lines) == len(near.lines) + 1  # the level
     assert "near, ours from 30% at stem to 30% at deep" in chart.alt
-
-
-def test_lines_with_numbers_on_a_logarithmic_axis(runs):
-    chart = tc.plots.lines(runs, "count", "score", title="T", xlabel="images", ylabel="y", log=True, percent=False)
-    assert chart.axes[0].get_xscale() == "log"
-    assert chart.axes[0].lines[0].get_xdata().tolist() == [10, 100]
-    assert chart.alt == "T: a line chart of y against images. y from 0.45 at 10 to 0.45 at 100."
-
-
-def test_bars_carry_their_names_and_numbers():
-    chart = tc.plots.bars(pd.Series([0.9, 0.001], index=["cup", "dog"]), title="T", xlabel="probability")
-    (axis,) = chart.axes
-    assert [text.get_text() for text in axis.texts] == ["90%", "below 1%"]
-    assert [label.get_text() for label in axis.get_yticklabels()] == ["cup", "dog"]
 
 
 def test_filters_are_shown_in_their_own_range_around_grey():
@@ -135,23 +94,12 @@ def test_evidence_says_where_it_is():
     heat = np.zeros((60, 60), dtype=np.float32)
     heat[5, 50] = 1
     photo = Image.new("RGB", (60, 60), (30, 60, 90))
-    chart = tc.plots.evidence(
-        [photo, np.asarray(photo) / 255], [heat, 0 * heat], ["cat\ncalled dog", "dog"], title="Why"
-    )
+    images = [photo, np.asarray(photo) / 255]
+    chart = tc.plots.evidence(images, [heat, 0 * heat], ["cat\ncalled dog", "dog"], title="Why")
     assert chart.alt == "Why. cat called dog: strongest at the top, right; dog: strongest nowhere."
     greys = [np.asarray(chart.axes[place].images[0].get_array(), float).max() for place in (1, 3)]
     assert greys == pytest.approx([60, 60 / 255])
     assert chart.axes[1].images[1].get_array().argmax() == heat.argmax()
-
-
-def test_outlines_only_where_there_is_a_region():
-    masks = np.zeros((3, 16, 16), dtype=bool)
-    masks[1, 4:9, 5:11] = True
-    chart = tc.plots.outlined([Image.new("RGB", (16, 16))] * 3, masks, ["a", "b", "c"], title="Regions")
-    assert [len(axis.collections) for axis in chart.axes[:3]] == [0, 1, 0]
-    corners = np.concatenate([path.vertices for path in chart.axes[1].collections[0].get_paths()])
-    assert (corners.min(axis=0).tolist(), corners.max(axis=0).tolist()) == ([4.5, 3.5], [10.5, 8.5])
-    assert chart.alt == "Regions: 3 images: a, b, c. 1 of them have an orange line around a region"
 
 
 def test_losses_are_averaged_over_ten_steps():

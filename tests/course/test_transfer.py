@@ -6,6 +6,7 @@ import claims
 import pytest
 import torch
 import transfer as tool
+from toy import cases
 
 import tlhelpers as tl
 
@@ -44,14 +45,12 @@ def test_the_same_seed_gives_the_same_cell_and_the_file_keeps_it(transfer, split
     assert transfer.grid().read() == [], "cells of another budget are not mixed in"
 
 
-@pytest.mark.parametrize(
-    ("method", "moving"),
-    [
-        ("frozen", {"fc"}),
-        ("last two blocks", {"layer3", "layer4", "fc"}),
-        ("everything", {"conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "fc"}),
-        ("scratch", {"conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "fc"}),
-    ],
+@cases(
+    "method, moving",
+    ("frozen", {"fc"}),
+    ("last two blocks", {"layer3", "layer4", "fc"}),
+    ("everything", {"conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "fc"}),
+    ("scratch", {"conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "fc"}),
 )
 def test_every_method_sees_as_many_images_and_trains_what_it_says(transfer, splits, monkeypatch, method, moving):
     fit, seen = tl.fit, {}

@@ -8,6 +8,7 @@ import time
 import pytest
 from jupyter_lab import ROOT, STARTS, jupyter_lab
 from PIL import Image
+from toy import cases
 
 NOTEBOOK = "chapter12/12_7_explorers.ipynb"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
@@ -110,15 +111,13 @@ def figure(shown):
     return str(shown.locator("img").get_attribute("src"))
 
 
-@pytest.mark.parametrize(
-    ("number", "act"),
-    [
-        (0, lambda shown: shown.get_by_role("button", name="everything").click()),
-        (1, lambda shown: shown.get_by_label("Layer").select_option(index=7)),
-        (2, lambda shown: shown.locator(".noUi-handle").press("ArrowLeft")),
-        (3, lambda shown: shown.get_by_label("Class").select_option(index=3)),
-        (3, lambda shown: shown.get_by_label("Image").select_option(label="a cup of coffee (photograph)")),
-    ],
+@cases(
+    "number, act",
+    (0, lambda shown: shown.get_by_role("button", name="everything").click()),
+    (1, lambda shown: shown.get_by_label("Layer").select_option(index=7)),
+    (2, lambda shown: shown.locator(".noUi-handle").press("ArrowLeft")),
+    (3, lambda shown: shown.get_by_label("Class").select_option(index=3)),
+    (3, lambda shown: shown.get_by_label("Image").select_option(label="a cup of coffee (photograph)")),
     ids=["depth", "layer", "learning rate", "class", "image"],
 )
 def test_a_control_changes_the_figure(page, number, act):

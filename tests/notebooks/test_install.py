@@ -75,15 +75,11 @@ def test_every_target_installs_first_and_again_only_after_a_change(project, targ
 
 
 @needs_make
-def test_help_names_every_target_and_every_script_exists():
+def test_help_names_every_target_every_script_exists_and_clean_spares_the_readers_work(project):
     targets = set(re.search(r"^\.PHONY:(.*)$", MAKEFILE, re.MULTILINE).group(1).split())
     assert set(re.findall(r"^  make ([\w-]+) +\w", run("make", cwd=ROOT).stdout, re.MULTILINE)) == targets
     assert targets == set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
     assert all((ROOT / script).is_file() for script in re.findall(r"\w+/\w+\.py", MAKEFILE))
-
-
-@needs_make
-def test_clean_spares_the_readers_work(project):
     assert dry_run(project, "clean") == ["rm -rf .venv build .pytest_cache .ruff_cache .mypy_cache"]
 
 

@@ -2,14 +2,13 @@
 
 import json
 import re
-from pathlib import Path
 
 import nbformat
 import notebooks
 import pytest
 import results_page
+from toy import ROOT, cases
 
-ROOT = Path(__file__).resolve().parents[2]
 SOURCES = notebooks.sources()
 EVERY_PAIR = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 
@@ -99,9 +98,7 @@ def test_no_measured_number_is_typed_into_prose(source):
     assert [text for text in prose_of(source) if typed_numbers(text)] == []
 
 
-@pytest.mark.parametrize(
-    "text", ["reaches 92.8 %", "3 times faster", "gains 5 points", "in 12 s.", "takes 11.4 MB", "1,280 seconds", "2×"]
-)
+@cases("text", "reaches 92.8 %", "3 times faster", "gains 5 points", "in 12 s.", "takes 11.4 MB", "1,280 seconds", "2×")
 def test_a_typed_number_is_found(text):
     assert len(typed_numbers(text)) == 1
     assert typed_numbers(f"{text} <!-- given: torchvision's page of weights -->") == []
@@ -140,22 +137,20 @@ def stream(name, text):
     return nbformat.v4.new_output("stream", name=name, text=text)
 
 
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
-        (lambda b: b.cells[1].update(source="print('other')"), "cell 2 differs from the source in its source"),
-        (lambda b: b.cells.pop(0), "has 1 cells, its source has 2"),
-        (lambda b: b.metadata.kernelspec.update(name="other"), "its kernel is"),
-        (lambda b: b.cells[1].update(execution_count=None), "cell 2 was never executed"),
-        (lambda b: b.cells[1].update(execution_count=7), "cell 2 was executed out of order"),
-        (output(nbformat.v4.new_output("error", ename="ValueError", evalue="")), "holds an error: ValueError"),
-        (output(stream("stderr", "Warning!")), "text from stderr: 'Warning!'"),
-        (output(stream("stdout", "/home/ada/x")), "a path of one machine: '/home/ada/x'"),
-        (output(stream("stdout", r"C:\Users\ada")), "a path of one machine"),
-        (output(nbformat.v4.new_output("display_data", {"image/png": ""})), "image without alternative text"),
-        (output(stream("stdout", "Not so here: it fell.")), "Not so here: it fell."),
-        (output(stream("stdout", "x" * 600_000)), "has 601 kB, 600 at most"),
-    ],
+@cases(
+    "change, expected",
+    (lambda b: b.cells[1].update(source="print('other')"), "cell 2 differs from the source in its source"),
+    (lambda b: b.cells.pop(0), "has 1 cells, its source has 2"),
+    (lambda b: b.metadata.kernelspec.update(name="other"), "its kernel is"),
+    (lambda b: b.cells[1].update(execution_count=None), "cell 2 was never executed"),
+    (lambda b: b.cells[1].update(execution_count=7), "cell 2 was executed out of order"),
+    (output(nbformat.v4.new_output("error", ename="ValueError", evalue="")), "holds an error: ValueError"),
+    (output(stream("stderr", "Warning!")), "text from stderr: 'Warning!'"),
+    (output(stream("stdout", "/home/ada/x")), "a path of one machine: '/home/ada/x'"),
+    (output(stream("stdout", r"C:\Users\ada")), "a path of one machine"),
+    (output(nbformat.v4.new_output("display_data", {"image/png": ""})), "image without alternative text"),
+    (output(stream("stdout", "Not so here: it fell.")), "Not so here: it fell."),
+    (output(stream("stdout", "x" * 600_000)), "has 601 kB, 600 at most"),
 )
 def test_a_planted_fault_is_found(pair, change, expected):
     faults = alter(pair, change)

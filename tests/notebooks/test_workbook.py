@@ -14,12 +14,12 @@ import lab
 import nbformat
 import pytest
 import workbook
-from jupyter_lab import STARTS, jupyter_lab
+from jupyter_lab import ROOT, STARTS, jupyter_lab
 from nbformat.sign import NotebookNotary
+from toy import cases, refused
 
 import tlhelpers as tl
 
-ROOT = Path(__file__).resolve().parents[2]
 LAB = "labs/lab2_vgg16_features.ipynb"
 
 
@@ -87,12 +87,6 @@ def test_what_jupyterlab_rewrites_at_opening_is_no_change_but_outputs_are_one(ro
     assert nbformat.read(copy, as_version=4).cells[0].outputs
 
 
-def test_a_damaged_copy_stays(root):
-    (root / "workbook" / LAB).write_text("{", encoding="utf8")
-    assert refresh(root) == []
-    assert (root / "workbook" / LAB).read_text(encoding="utf8") == "{"
-
-
 def test_a_new_version_lies_beside_a_changed_copy_and_is_named_once(root):
     write(root / "workbook" / LAB, "mine")
     assert refresh(root) == []
@@ -108,6 +102,9 @@ def test_a_new_version_lies_beside_a_changed_copy_and_is_named_once(root):
     write(root / LAB, "fourth")
     assert "(new version 2)" in refresh(root)[0]
     assert labs(root) == {"": "mine", "new version": "mine too", "new version 2": "fourth"}
+    (root / "workbook" / LAB).write_text("{", encoding="utf8")  # a damaged copy stays, too
+    assert refresh(root) == []
+    assert (root / "workbook" / LAB).read_text(encoding="utf8") == "{"
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", None])
@@ -157,15 +154,13 @@ def test_a_lab_starts_again_and_the_learners_version_stays(root):
     assert text_of(root / "workbook" / LAB) == text_of(root / "workbook" / LAB.replace("labs", "solutions")) == "first"
 
 
-@pytest.mark.parametrize(
-    ("word", "name"),
-    [
-        ("lab2", LAB),
-        (f"workbook/{LAB}", LAB),
-        (r"workbook\labs\lab2_vgg16_features.ipynb", LAB),
-        ("solutions/lab2", "solutions/lab2_vgg16_features.ipynb"),
-        ("12.2.1", "chapter12/12_2_1_feature_extraction.ipynb"),
-    ],
+@cases(
+    "word, name",
+    ("lab2", LAB),
+    (f"workbook/{LAB}", LAB),
+    (r"workbook\labs\lab2_vgg16_features.ipynb", LAB),
+    ("solutions/lab2", "solutions/lab2_vgg16_features.ipynb"),
+    ("12.2.1", "chapter12/12_2_1_feature_extraction.ipynb"),
 )
 def test_a_notebook_is_found_by_what_a_reader_calls_it(root, word, name):
     assert workbook.Workbook(root)._find(word) == name
@@ -173,8 +168,7 @@ def test_a_notebook_is_found_by_what_a_reader_calls_it(root, word, name):
 
 @pytest.mark.parametrize(("word", "why"), [("12.2", "several"), ("", "several"), ("lab9", "no notebook")])
 def test_a_name_that_fits_none_or_several_is_refused_with_a_list(root, word, why):
-    with pytest.raises(SystemExit, match=f"(?s)fits {why}.*12_2_1_feature_extraction"):
-        workbook.Workbook(root).again(word)
+    refused(SystemExit, f"(?s)fits {why}.*12_2_1_feature_extraction", workbook.Workbook(root).again, word)
 
 
 def test_only_the_courses_own_outputs_are_trusted(root):
@@ -187,31 +181,27 @@ def test_only_the_courses_own_outputs_are_trusted(root):
     assert not trusted(root / "workbook" / LAB)
 
 
-@pytest.mark.parametrize(
-    ("environment", "platform", "reason"),
-    [
-        ({}, "linux", "neither DISPLAY nor WAYLAND_DISPLAY"),
-        ({"DISPLAY": ":0"}, "linux", None),
-        ({"WAYLAND_DISPLAY": "wayland-0"}, "linux", None),
-        ({}, "darwin", None),
-        ({"SSH_CONNECTION": "a b"}, "darwin", "ssh"),
-        ({"SSH_TTY": "/dev/pts/1", "DISPLAY": ":10"}, "linux", "ssh"),
-        ({"CI": "true", "DISPLAY": ":0"}, "linux", "CI"),
-    ],
+@cases(
+    "environment, platform, reason",
+    ({}, "linux", "neither DISPLAY nor WAYLAND_DISPLAY"),
+    ({"DISPLAY": ":0"}, "linux", None),
+    ({"WAYLAND_DISPLAY": "wayland-0"}, "linux", None),
+    ({}, "darwin", None),
+    ({"SSH_CONNECTION": "a b"}, "darwin", "ssh"),
+    ({"SSH_TTY": "/dev/pts/1", "DISPLAY": ":10"}, "linux", "ssh"),
+    ({"CI": "true", "DISPLAY": ":0"}, "linux", "CI"),
 )
 def test_when_there_is_no_screen(environment, platform, reason):
     found = lab.no_screen(environment, platform)
     assert (found is None) if reason is None else (reason in str(found))
 
 
-@pytest.mark.parametrize(
-    ("prefix", "environment", "platform", "command"),
-    [
-        (ROOT / ".venv", {}, "linux", "source .venv/bin/activate"),
-        (ROOT / ".venv", {}, "win32", r".venv\Scripts\activate"),
-        (Path("/opt/my env"), {}, "darwin", "source '/opt/my env/bin/activate'"),
-        (Path("/opt/x"), {"CONDA_PREFIX": "/opt/x", "CONDA_DEFAULT_ENV": "tl"}, "linux", "conda activate tl"),
-    ],
+@cases(
+    "prefix, environment, platform, command",
+    (ROOT / ".venv", {}, "linux", "source .venv/bin/activate"),
+    (ROOT / ".venv", {}, "win32", r".venv\Scripts\activate"),
+    (Path("/opt/my env"), {}, "darwin", "source '/opt/my env/bin/activate'"),
+    (Path("/opt/x"), {"CONDA_PREFIX": "/opt/x", "CONDA_DEFAULT_ENV": "tl"}, "linux", "conda activate tl"),
 )
 def test_how_to_activate_the_environment(prefix, environment, platform, command):
     assert lab.activation(str(prefix), environment, platform) == command
@@ -222,15 +212,16 @@ def test_how_to_activate_the_environment(prefix, environment, platform, command)
 def test_jupyter_keeps_its_safeguards(reason, root_user, monkeypatch, capsys):
     started = []
     monkeypatch.setattr(lab.os, "geteuid", lambda: 0 if root_user else 1000, raising=False)
-    monkeypatch.setattr(lab, "no_screen", lambda environment, platform: reason)
-    monkeypatch.setattr(lab, "Workbook", lambda root: SimpleNamespace(refresh=lambda: ["one has changed"]))
-    monkeypatch.setattr(lab, "print_troubles", lambda: None)
-    monkeypatch.setattr(lab, "run_jupyter", started.append)
+    book = SimpleNamespace(refresh=lambda: ["one has changed"])
+    fakes = {"no_screen": lambda *_: reason, "Workbook": lambda root: book, "print_troubles": lambda: None}
+    for name, fake in (fakes | {"run_jupyter": started.append}).items():
+        monkeypatch.setattr(lab, name, fake)
     monkeypatch.setattr(sys, "argv", ["lab.py", "--port=9999"])
     monkeypatch.setenv("JUPYTER_CONFIG_PATH", "/theirs")
     monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "")
     monkeypatch.delenv("JUPYTER_PREFER_ENV_PATH")
     lab.main()
+    assert lab.START in workbook.Workbook().names()
     told, (options,) = capsys.readouterr().out, started
     assert "one has changed" in told
     assert options[-1] == "--port=9999"
@@ -250,10 +241,6 @@ def test_troubles_are_printed_and_nothing_else(told, monkeypatch, capsys):
     monkeypatch.setattr(tl, "doctor", lambda quick: report)
     lab.print_troubles()
     assert capsys.readouterr().out == told
-
-
-def test_the_first_notebook_is_one_of_the_course():
-    assert lab.START in workbook.Workbook().names()
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from tlhelpers.data.dataset import DataCard
 from tlhelpers.errors import DataError
 
 BACKGROUND = "background"
+ROUNDING = 1e-3  # pixels by which an edge may leave the image
 Load = Callable[[int], tuple[Image.Image, np.ndarray]]
 Target = dict[str, Any]
 Transform = Callable[[Any, Target], tuple[Any, Target]]
@@ -45,15 +46,12 @@ class BoxedSplit(Dataset[tuple[Any, Target]]):
     def __getitem__(self, index: int) -> tuple[Any, Target]:
         if not 0 <= index < len(self):  # this also ends a `for` loop over the split
             raise IndexError(f"split '{self.name}' has {len(self)} images, and no number {index}")
-        loaded, boxes = self.load(index)
-        labels = self.labels[index]
-        check_boxes(boxes, labels, loaded.size, len(self.classes), f"image {index} of '{self.name}'")
+        (loaded, boxes), labels = self.load(index), self.labels[index]
+        boxes = check_boxes(boxes, labels, loaded.size, len(self.classes), f"image {index} of '{self.name}'")
         image, size = functional.to_image(loaded), (loaded.height, loaded.width)
         xyxy = torch.as_tensor(boxes, dtype=torch.float32).reshape(-1, 4)
-        target = {
-            "boxes": tv_tensors.BoundingBoxes(xyxy, format="XYXY", canvas_size=size),
-            "labels": torch.tensor(labels, dtype=torch.int64),
-        }
+        boxed = tv_tensors.BoundingBoxes(xyxy, format="XYXY", canvas_size=size)
+        target = {"boxes": boxed, "labels": torch.tensor(labels, dtype=torch.int64)}
         return (image, target) if self.transform is None else self.transform(image, target)
 
     def with_transform(self, transform: Transform | None) -> "BoxedSplit":
@@ -78,27 +76,30 @@ class BoxedData:
         return self.train.classes
 
 
-def check_boxes(boxes: Any, labels: Sequence[int], size: tuple[int, int], classes: int, where: str) -> None:
+def check_boxes(boxes: Any, labels: Sequence[int], size: tuple[int, int], classes: int, where: str) -> np.ndarray:
     """Check the boxes (left, top, right, bottom in pixels) and labels of an image; `where` names it in the error.
 
-    `size` is width and height of the image in pixels; `classes` are counted with the background. Raises DataError if a
-    box is empty or leaves the image, or a label is not one of an object.
+    `size` is width and height of the image in pixels; `classes` are counted with the background. Gives the boxes as
+    float64 (objects, 4); an edge outside by a thousandth of a pixel is set to the image's. Raises DataError if a box is
+    empty or leaves the image, or a label is not one of an object.
     """
     rows = np.asarray(boxes, dtype=float).reshape(-1, 4)
     if len(rows) != len(labels):
         raise DataError(f"{where} has {len(rows)} boxes and {len(labels)} labels; each box needs one label")
     width, height = size
+    if rows.size and rows.max() <= 1 < min(size):
+        raise DataError(f"{where}: no box is larger than a pixel; expected pixels, not fractions of the image's sides")
     for (left, top, right, bottom), label in zip(rows.tolist(), labels, strict=True):
         box = f"[{left:g}, {top:g}, {right:g}, {bottom:g}]"
         if not (left < right and top < bottom):
-            raise DataError(
-                f"{where}: the box {box} is empty; expected left, top, right, bottom with left < right and "
-                "top < bottom. Is it x, y, width, height instead? torchvision.ops.box_convert translates"
-            )
-        if left < 0 or top < 0 or right > width or bottom > height:
+            wanted = "expected left, top, right, bottom with left < right and top < bottom"
+            advice = "Is it x, y, width, height instead? torchvision.ops.box_convert translates"
+            raise DataError(f"{where}: the box {box} is empty; {wanted}. {advice}")
+        if min(left, top) < -ROUNDING or right > width + ROUNDING or bottom > height + ROUNDING:
             raise DataError(f"{where}: the box {box} leaves the image of {width} x {height} pixels")
         if not 1 <= label < classes:
             raise DataError(f"{where}: label {label}; objects have labels from 1 to {classes - 1}, 0 is the background")
+    return rows.clip(0, [width, height, width, height])
 
 
 def collate_boxes(pairs: Sequence[tuple[Any, Target]]) -> tuple[list[Any], list[Target]]:

@@ -23,6 +23,10 @@ HIDDEN = 256  # units of the box head; torchvision's have 1024
 def small_detector(num_classes: int, *, start: str = "fine-tuned", size: int = 128, seed: int = 0) -> FasterRCNN:
     """Faster R-CNN (Ren et al. 2015) with a feature pyramid (Lin et al. 2017) on ResNet18.
 
+    It is on the CPU, in training mode. From images (a list of float tensors (3, height, width), 0 to 1) and targets it
+    computes a dictionary of losses; in evaluation mode, from images, a list of dictionaries with `boxes`, `labels` and
+    `scores`. Raises ModelError for an unknown start.
+
     Args:
         num_classes: number of classes, with the background, which is number 0.
         start: "fine-tuned": pre-trained backbone, its stem and first block frozen as in torchvision; "frozen":
@@ -30,14 +34,6 @@ def small_detector(num_classes: int, *, start: str = "fine-tuned", size: int = 1
             pre-trained backbone is frozen.
         size: shorter side, in pixels, to which the detector resizes every image.
         seed: of all random weights; the global generator does not change.
-
-    Returns:
-        The detector, on the CPU, in training mode. From images (a list of float tensors (3, height, width), 0 to 1)
-        and targets it computes a dictionary of losses; in evaluation mode, from images, a list of dictionaries with
-        `boxes`, `labels` and `scores`.
-
-    Raises:
-        ModelError: for an unknown start.
     """
     if start not in STARTS:
         raise ModelError(f"start '{start}' is not known; expected one of {', '.join(STARTS)}")
@@ -45,15 +41,14 @@ def small_detector(num_classes: int, *, start: str = "fine-tuned", size: int = 1
         torch.manual_seed(seed)
         classifier = load_model("resnet18", weights="none" if start == "scratch" else None)
         preprocessing = classifier.card.preprocessing
+        sides = tuple((side * size // 128,) for side in (32, 56, 96))
         return FasterRCNN(
             _backbone(classifier, start),
             min_size=size,
             max_size=2 * size,
             image_mean=list(preprocessing.mean),
             image_std=list(preprocessing.std),
-            rpn_anchor_generator=AnchorGenerator(
-                sizes=tuple((side * size // 128,) for side in (32, 56, 96)), aspect_ratios=((0.5, 1.0, 2.0),) * 3
-            ),
+            rpn_anchor_generator=AnchorGenerator(sides, aspect_ratios=((0.5, 1.0, 2.0),) * 3),
             rpn_pre_nms_top_n_train=200,
             rpn_post_nms_top_n_train=100,
             rpn_pre_nms_top_n_test=100,

@@ -1,5 +1,6 @@
 """Trains and scores detectors with torchvision's interface: images and targets in, losses or boxes out."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,12 +10,12 @@ from torch import nn
 from torchvision.transforms import v2
 
 from tlcourse.detection.boxes import BoxedSplit, Target, collate_boxes
+from tlcourse.epoch_order import EpochOrder
 from tlhelpers.device import current_profile
-from tlhelpers.errors import TrainingError
+from tlhelpers.errors import DataError, TrainingError
+from tlhelpers.loop import seeded
 from tlhelpers.models.freezing import evaluation_mode
-from tlhelpers.pixel_batches import EpochOrder
 from tlhelpers.progress import tqdm
-from tlhelpers.training import seeded
 
 TO_FLOAT = v2.ToDtype(torch.float32, scale=True)
 AUGMENT = v2.RandomHorizontalFlip(0.5)  # moves the boxes with the image
@@ -33,30 +34,19 @@ def train_detector(
 ) -> pd.DataFrame:
     """Train a detector with AdamW, the one-cycle schedule and gradients clipped to a norm of 5.
 
-    Args:
-        model: returns a dictionary of losses from images and targets in training mode; changed in place.
-        split: the images, with boxes.
-        steps: batches to train on.
-        batch_size: images in a batch.
-        lr: highest learning rate.
-        backbone_lr: highest learning rate of `model.backbone.body`; None takes `lr`.
-        augment: a transform of `(image, target)`; None for none.
-        seed: of the order, the augmentation and the detector's sampling. The global generator does not change.
+    `model` returns a dictionary of losses from images and targets in training mode, and is changed in place by `steps`
+    batches of `batch_size` images. `lr` is the highest learning rate, `backbone_lr` that of `model.backbone.body` (None
+    takes `lr`). `augment` is a transform of `(image, target)`, or None. `seed` is that of the order, the augmentation
+    and the detector's sampling; the global generator does not change.
 
-    Returns:
-        A row for each step, with a column for each loss and `loss`, their sum.
-
-    Raises:
-        TrainingError: if a loss is not finite.
+    The result has a row for each step: each loss, and `loss`, their sum. Raises TrainingError if one is not finite.
     """
     device = current_profile().device
     model.to(device).train()
     body = set() if backbone_lr is None else set(model.backbone.body.parameters())
     trainable = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trainable if p in body], "lr": backbone_lr or 0.0},
-        {"params": [p for p in trainable if p not in body], "lr": lr},
-    ]
+    slow, others = ([p for p in trainable if (p in body) == inside] for inside in (True, False))
+    groups = [{"params": slow, "lr": backbone_lr or 0.0}, {"params": others, "lr": lr}]
     optimizer = torch.optim.AdamW(groups, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, [backbone_lr or 0.0, lr], total_steps=steps)
     view = split.with_transform(TO_FLOAT if augment is None else v2.Compose([augment, TO_FLOAT]))
@@ -69,16 +59,12 @@ def train_detector(
     with seeded(seed, device):
         for indices in tqdm(batches[:steps], unit="step"):
             images, targets = collate_boxes([view[i] for i in indices.tolist()])
-            losses = model(
-                [image.to(device) for image in images],
-                [{name: tensor.to(device) for name, tensor in target.items()} for target in targets],
-            )
+            boxed = [{name: tensor.to(device) for name, tensor in target.items()} for target in targets]
+            losses = model([image.to(device) for image in images], boxed)
             loss = sum(losses.values())
             if not torch.isfinite(loss):
-                raise TrainingError(
-                    f"step {len(rows) + 1}: the loss is {float(loss.detach())}. Try a smaller learning rate than "
-                    f"{lr:g}, and check that boxes are left, top, right, bottom in pixels"
-                )
+                text = f"step {len(rows) + 1}: the loss is {loss.item()}. Try a smaller learning rate than {lr:g}"
+                raise TrainingError(f"{text}, and check that boxes are left, top, right, bottom in pixels")
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 5.0)
@@ -116,7 +102,8 @@ def mean_average_precision(
     mean, over 101 recalls, of the highest precision at that recall or above (Lin et al. 2014).
 
     Predictions have boxes (left, top, right, bottom), labels and scores; `any_class` makes all objects one class. The
-    result has `map` (mean over the IoU thresholds 0.5, 0.55, ..., 0.95), `map_50` and `map_75`, means over classes.
+    result has `map` (mean over the IoU thresholds 0.5, 0.55, ..., 0.95), `map_50` and `map_75`, means over classes; NaN
+    if there is no true object, since recall is then undefined. Raises DataError if images have other numbers.
     """
     from torchmetrics.detection import MeanAveragePrecision
 
@@ -124,7 +111,14 @@ def mean_average_precision(
         tensors = {name: torch.as_tensor(value).as_subclass(torch.Tensor) for name, value in each.items()}
         return tensors | ({"labels": torch.ones_like(tensors["labels"])} if any_class else {})
 
+    if len(predictions) != len(truths):
+        raise DataError(f"predictions of {len(predictions)} images and truths of {len(truths)} do not belong together")
+    edges = ([float(b) for t in some for b in torch.as_tensor(t["boxes"]).flatten()] for some in (predictions, truths))
+    largest = [max(each, default=math.inf) for each in edges]
+    if min(largest) <= 1 < max(largest) < math.inf:
+        raise DataError("one of predictions and truths has boxes in pixels, the other in fractions of the image")
     metric = MeanAveragePrecision(box_format="xyxy", iou_type="bbox", backend="pycocotools")
     metric.update([plain(each) for each in predictions], [plain(each) for each in truths])
     scores = metric.compute()
-    return {name: float(scores[name]) for name in ("map", "map_50", "map_75")}
+    found = {name: float(scores[name]) for name in ("map", "map_50", "map_75")}
+    return {name: math.nan if value < 0 else value for name, value in found.items()}  # -1 in COCO's evaluation

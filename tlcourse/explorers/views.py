@@ -14,9 +14,9 @@ from scipy.special import logit
 from torch import nn
 
 from tlcourse import plots as figures
+from tlcourse.looking_inside.grad_cam import grad_cam
 from tlcourse.plots.seeds import draw_cells, draw_runs
 from tlhelpers.errors import DataError, ModelError
-from tlhelpers.gradcam import grad_cam
 from tlhelpers.loop import device_of
 from tlhelpers.lr_finder import TOO_FAR, LRFinderResult
 from tlhelpers.models.cards import get_card
@@ -62,20 +62,16 @@ def depth_view(runs: pd.DataFrame, *, trains: str, per_class: int, lr: float) ->
     cells, spread, marked = (t.unstack(["per_class", "lr"]).sort_index(axis=1).loc[rows] for t in tables)
     columns = [f"{rate:g}\n{count}" for count, rate in cells.columns]
     draw_cells(below, cells.set_axis(columns, axis=1).rename(TRAINS), spread, marked.eq(True))
-    below.set_title(
-        "Test accuracy in per cent, ± standard deviation over seeds; the setting above is framed", fontsize=9
-    )
+    shown = "Test accuracy in per cent, ± standard deviation over seeds; the setting above is framed"
+    below.set_title(shown, fontsize=9)
     below.set(xlabel="learning rate of the backbone, and training images of each class", ylabel="what trains")
     test = 100 * runs.loc[here, "test"]
-    title = (
-        f"Trained: {TRAINS[trains]}; {per_class} images a class; the backbone's learning rate {lr:g}\n"
-        f"test accuracy {test.mean():.1f} ± {test.std():.1f} % over {len(test)} seeds"
-    )
+    title = f"Trained: {TRAINS[trains]}; {per_class} images a class; the backbone's learning rate {lr:g}\n"
+    title += f"test accuracy {test.mean():.1f} ± {test.std():.1f} % over {len(test)} seeds"
     chart.suptitle(title, fontsize=11)
-    chart.alt = (
-        f"{title}. Above, two learning curves: {'; '.join(described)}. Below, a table of the test accuracies of all "
-        f"settings; the highest is {cells.max(axis=None):.0%}, with {TRAINS[cells.max(axis=1).idxmax()]} trained."
-    )
+    best = f"{cells.max(axis=None):.0%}, with {TRAINS[cells.max(axis=1).idxmax()]} trained"
+    chart.alt = f"{title}. Above, two learning curves: {'; '.join(described)}. "
+    chart.alt += f"Below, a table of the test accuracies of all settings; the highest is {best}."
     return chart
 
 
@@ -119,9 +115,8 @@ def threshold_view(
 ) -> Chart:
     """The scores of two classes with a threshold, its point on the ROC curve, and what it means for people.
 
-    `probabilities`, (images,), are those of class 1; from `threshold` on an image is called class 1. `prevalence` is
-    the fraction of people with class 1. Raises DataError if a class has no image, or threshold or prevalence is not
-    between 0 and 1.
+    `probabilities`, (images,), are those of class 1; from `threshold` on an image is called so. `prevalence` is the
+    fraction of people with class 1. Raises DataError if a class has no image, or one of the two is not between 0 and 1.
     """
     for name, value in (("threshold", threshold), ("prevalence", prevalence)):
         if not 0 < value < 1:
@@ -133,10 +128,8 @@ def threshold_view(
     ill = round(1000 * prevalence)
     hits, false = round(found * ill), round(alarms * (1000 - ill))
     right = f"{hits / (hits + false):.0%} of the calls are right" if hits + false else "nobody is called"
-    title = (
-        f"'{classes[1]}' from probability {threshold:.2f} on: sensitivity {found:.0%}, specificity {1 - alarms:.0%}"
-        f"\nOf 1,000 people, {ill} of them ill: {hits} found, {ill - hits} missed, {false} false alarms; {right}"
-    )
+    title = f"'{classes[1]}' from probability {threshold:.2f} on: sensitivity {found:.0%}, specificity {1 - alarms:.0%}"
+    title += f"\nOf 1,000 people, {ill} of them ill: {hits} found, {ill - hits} missed, {false} false alarms; {right}"
     log_odds = logit(np.clip(probabilities, 1e-6, 1 - 1e-6))
     return figures.threshold(log_odds, labels, float(logit(threshold)), classes=classes, title=title)
 

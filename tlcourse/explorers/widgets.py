@@ -96,11 +96,8 @@ class ImageExplorer(Explorer):
         self.choice.observe(chosen, "value")  # before the observer that draws
         self.upload.observe(uploaded, "value")
         prepare(self.images[self.choice.value])
-        super().__init__(
-            lambda image, **values: view(image=self.images[image], **values),
-            {"image": self.choice, **controls},
-            self.upload,
-        )
+        controls = {"image": self.choice, **controls}
+        super().__init__(lambda image, **values: view(image=self.images[image], **values), controls, self.upload)
 
 
 def open_upload(file: Mapping[str, Any]) -> tuple[str, Image.Image]:
@@ -185,5 +182,4 @@ def grad_cam(model: nn.Module, images: Mapping[str, Image.Image]) -> ImageExplor
 
 
 def _control(kind: Any, description: str, tooltip: str, width: str = "520px", **options: Any) -> Any:
-    layout = {"width": width, "max_width": "100%"}
-    return kind(description=description, tooltip=tooltip, layout=layout, **options)
+    return kind(description=description, tooltip=tooltip, layout={"width": width, "max_width": "100%"}, **options)

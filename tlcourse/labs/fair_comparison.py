@@ -37,7 +37,16 @@ def settings(scratch: Any, *, transfer: Mapping[str, Any]) -> str:
     own, other = scratch["weights"], transfer["weights"]
     wrong_if(own == other, "both begin from the same weights; that is the one thing that should differ")
     wrong_if(own != "none", f"weights: '{own}' is not from scratch; `tl.load_model` calls random numbers 'none'")
-    _right_tries(scratch["rates"], transfer["rates"])
+    with about("rates"):
+        own, other = scratch["rates"], transfer["rates"]
+        expect(own, list | tuple, "expected a list of learning rates to try")
+        wrong_if(len(set(own)) < len(own), "the same rate twice is one try")
+        fewer, more = sorted((len(own), len(other)))
+        wrong_if(more > fewer, f"one method tries {more} rates, the other {fewer}; the best of more tries is luckier")
+        odd = any(not 0 < as_number(rate, "a rate") < 1 for rate in own)
+        wrong_if(odd, "learning rates are positive and far below 1")
+        small = "these suit fine-tuning, where there is something to keep; from scratch there is nothing to keep:"
+        wrong_if(max(own) <= max(other), f"{small} try larger ones as well")
     lucky = "the seed that chose the learning rates is compared too; a run that won a choice was also lucky"
     wrong_if(scratch["tuning_seed"] in scratch["seeds"], lucky)
     own, other = (method["images"] * method["epochs"] for method in (scratch, transfer))
@@ -47,17 +56,6 @@ def settings(scratch: Any, *, transfer: Mapping[str, Any]) -> str:
         if key not in ("weights", "rates") and scratch.get(key) != transfer.get(key):
             raise Wrong(f"{key}: {scratch[key]!r} here, {transfer[key]!r} there; {UNFAIR.get(key, 'make it equal')}")
     return f"{len(transfer) - 2} settings are equal; the weights differ, and each method has learning rates of its own"
-
-
-@about("rates")
-def _right_tries(own: Any, other: Sequence[float]) -> None:
-    expect(own, list | tuple, "expected a list of learning rates to try")
-    wrong_if(len(set(own)) < len(own), "the same rate twice is one try")
-    fewer, more = sorted((len(own), len(other)))
-    wrong_if(more > fewer, f"one method tries {more} rates, the other {fewer}; the best of more tries is luckier")
-    wrong_if(any(not 0 < as_number(rate, "a rate") < 1 for rate in own), "learning rates are positive and far below 1")
-    small = "these suit fine-tuning, where there is something to keep; from scratch there is nothing to keep:"
-    wrong_if(max(own) <= max(other), f"{small} try larger ones as well")
 
 
 def epochs_for(function: Any) -> str:

@@ -11,8 +11,7 @@ from torch.nn import functional
 from tlcourse.labs.answers import about, compare, expect, expect_len, is_close, match, reject, wrong_if
 from tlcourse.labs.lab import Wrong
 from tlhelpers.data.dataset import ImageSplit
-from tlhelpers.models.cards import ModelCard
-from tlhelpers.models.preprocessing import Preprocessing
+from tlhelpers.models.cards import ModelCard, Preprocessing
 
 IMAGES = 300
 PREPROCESSING = Preprocessing(size=32, resize=36, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))  # no network's usual one
@@ -118,8 +117,7 @@ def scaling(function: Any) -> str:
 
 def epoch(function: Any) -> str:
     """A function (head, batches, optimizer) that trains for one epoch and returns the mean loss per image."""
-    generator = torch.Generator().manual_seed(0)
-    features, labels = torch.randn(10, 3, generator=generator), torch.tensor([0, 1] * 5)
+    features, labels = torch.randn(10, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1] * 5)
     features[8:] *= 8  # the last batch is unlike the others
     batches = [(features[i : i + 4], labels[i : i + 4]) for i in (0, 4, 8)]
     head = _head()
@@ -179,15 +177,14 @@ def pool(function: Any) -> str:
     """A function (maps, how) from (images, channels, height, width) to (images, features), in three ways."""
     maps = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
     expected = {"mean": maps.mean((2, 3)), "max": maps.amax((2, 3)), "flatten": maps.flatten(1)}
+    known = {f"this is the {how}": right for how, right in expected.items()}
     for how, right in expected.items():
         with about(how):
             found = function(maps, how)
             pair = isinstance(found, tuple) and len(found)
             wrong_if(pair, f"it gives {pair} things; `max` with one `dim` gives places too, `amax` does not")
             expect(found, torch.Tensor, "expected a tensor")
-            if not is_close(found, right, 1e-5):
-                reject(found, {f"this is the {other}": value for other, value in expected.items()}, 1e-5)
-                raise Wrong(_pooling_mistake(found, right))
+            match(found, right, known, _pooling_mistake(found, right), 1e-5)
     return "a channel becomes one number by mean or max, and stays all its numbers if flattened"
 
 

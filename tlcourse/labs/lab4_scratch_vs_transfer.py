@@ -73,8 +73,7 @@ def gains(answer: Any, *, runs: pd.DataFrame, names: Sequence[str]) -> str:
     for name in names:
         with about(name):
             expect(answer[name], Mapping | pd.Series, "expected a gain for each number of images")
-            found = {as_number(key, "a number of images"): value for key, value in answer[name].items()}
-            _right_gains(found, runs, name)
+            _right_gains({as_number(key, "a number of images"): gain for key, gain in answer[name].items()}, runs, name)
     means = {name: gain_table(runs, name).mean(axis=1) for name in names}
     return "; ".join(f"{name} {', '.join(f'{n}: {gain:+.1f}' for n, gain in means[name].items())}" for name in names)
 
@@ -89,13 +88,12 @@ def _right_gains(found: Mapping[float, Any], runs: pd.DataFrame, name: str) -> N
     wrong_any(missing, "{:g} images are missing; where all were taken, `per_class` is empty (NaN)")
     wrong_any(extra, "no runs have {:g} training images")
     means = 100 * of_data.groupby(["train_images", "method"])["balanced_accuracy"].mean().unstack()
-    of_all = means["everything"] - means["scratch"]
     for count, gain in right.items():
         mistakes = {
             "these are fractions; the question asks for percentage points": gain / 100,
             "the sign is wrong: pre-trained minus scratch": -gain,
             "that is the method 'frozen'; take 'everything', which differs in the weights only": frozen[count],
-            "that is averaged over all networks; take resnet18": of_all[count],
+            "that is averaged over all networks; take resnet18": (means["everything"] - means["scratch"])[count],
         }
         compare(found[count], gain, f"the gain with {count} images", mistakes, tolerance=0.006)
 

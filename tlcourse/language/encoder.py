@@ -99,7 +99,6 @@ def load_classifier(classes: int = 2, *, seed: int = 0) -> SentenceClassifier:
         torch.manual_seed(seed)
         encoder = BertModel(BertConfig.from_json_file(folder / "config.json"), add_pooling_layer=False)
         model = SentenceClassifier(encoder, tokenizer, classes)
-    missing = encoder.load_state_dict(load_file(folder / "model.safetensors"), strict=False).missing_keys
-    if missing:
+    if missing := encoder.load_state_dict(load_file(folder / "model.safetensors"), strict=False).missing_keys:
         raise WeightsError(f"model.safetensors lacks {', '.join(missing[:3])}; transformers has renamed its layers")
     return model.eval()

@@ -13,6 +13,7 @@ import torch
 
 from tlcourse.download import fetch
 from tlhelpers.errors import DataError
+from tlhelpers.files import user_path
 
 
 @dataclass(frozen=True)
@@ -104,10 +105,8 @@ def _fill(template: str, same: list[str], other: list[str], rng: np.random.Gener
 
 
 # One commit of the authors' repository; the source package of vaderSentiment 3.3.2 carries the same file.
-URL = (
-    "https://raw.githubusercontent.com/cjhutto/vaderSentiment/18c86513ea60b02fce8f3b1b598da43042d91b08/"
-    "additional_resources/hutto_ICWSM_2014.tar.gz"
-)
+COMMIT = "18c86513ea60b02fce8f3b1b598da43042d91b08"
+URL = f"https://raw.githubusercontent.com/cjhutto/vaderSentiment/{COMMIT}/additional_resources/hutto_ICWSM_2014.tar.gz"
 SHA256 = "d5bb07d87474b3eb8d30b4deccbc23f19d742a6c5718fbacc65485b70b95c5fa"
 TABLE = "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
 CLEAR = 1.0  # mean ratings run from -4 to 4; nearer to 0 than this the sentiment is unclear
@@ -121,12 +120,10 @@ def load_movies(
 
     Twenty people rated each sentence. Kept are those of 30 words or fewer, rated 1 or more from 0 (scale -4 to 4). A
     film may occur in training and test. `archive` is the authors' hutto_ICWSM_2014.tar.gz; None downloads it (2.3 MB).
-
-    Raises:
-        DownloadError: if the download fails, or is needed in the quick profile.
-        DataError: if there are too few sentences, or `archive` is another file.
+    Raises DownloadError if the download fails, or is needed in the quick profile; DataError if there are too few
+    sentences, or `archive` is another file.
     """
-    path = Path(archive) if archive is not None else fetch(URL, sha256=SHA256, size_hint=2_338_514)
+    path = user_path(archive) if archive is not None else fetch(URL, sha256=SHA256, size_hint=2_338_514)
     clear = [row for row in _ratings(path) if abs(row[1]) >= CLEAR and len(row[0].split()) <= LONGEST]
     order = np.random.default_rng(0).permutation(len(clear))  # fixed, so that the test set is always the same
     texts = [[clear[i][0] for i in order if (clear[i][1] > 0) == label] for label in (False, True)]

@@ -12,9 +12,8 @@ from tlcourse.language.encoder import SentenceClassifier
 from tlcourse.language.reviews import Sentences
 from tlhelpers.device import current_profile
 from tlhelpers.errors import TrainingError
-from tlhelpers.loop import place, train_epoch
+from tlhelpers.loop import place, seeded, train_epoch
 from tlhelpers.models.freezing import freeze_modules, unfreeze_modules
-from tlhelpers.training import seeded
 
 STEPS, BATCH = 40, 16
 
@@ -38,8 +37,7 @@ def train(model: SentenceClassifier, sentences: Sentences, method: str, *, steps
     """Train a sentence classifier in place; returns the mean training loss over all steps, of 16 sentences each.
 
     Frozen layers stay in evaluation mode, without dropout. A frozen encoder runs once, and its embeddings are cached.
-    `seed` decides about order and dropout; the global generators are restored. Raises TrainingError if the method is
-    not known.
+    `seed` is that of order and dropout; the global generators are restored. Raises TrainingError for another method.
     """
     if method not in METHODS:
         raise TrainingError(f"'{method}' is not a method; expected one of {', '.join(METHODS)}")
@@ -57,8 +55,7 @@ def train(model: SentenceClassifier, sentences: Sentences, method: str, *, steps
     # Shuffled passes over all sentences, one after the other.
     rng, size = np.random.default_rng(seed), min(BATCH, len(sentences))
     order = np.concatenate([rng.permutation(len(sentences)) for _ in range(-(-steps * size // len(sentences)))])
-    rows = torch.from_numpy(order[: steps * size]).split(size)
-    batches = [(inputs[some], sentences.labels[some]) for some in rows]
+    batches = [(inputs[some], sentences.labels[some]) for some in torch.from_numpy(order[: steps * size]).split(size)]
     with seeded(seed, profile.device):
         loss, _ = train_epoch(network, batches, nn.CrossEntropyLoss(), optimizer, precision=dtype, scheduler=scheduler)
     model.eval()

@@ -25,17 +25,11 @@ BATCH = 64  # images that go through the network at a time
 def activations(model: nn.Module, images: torch.Tensor, layers: Layers = None) -> dict[str, torch.Tensor]:
     """The outputs of layers; for a few images, since they take much memory.
 
-    Args:
-        model: a network in any mode; evaluation mode, the profile's device and its precision are used.
-        images: (images, 3, height, width), normalised.
-        layers: their names, or {name: name in the result}; None: the end of every block.
+    Whatever the model's mode, evaluation mode, the profile's device and its precision are used. `images` is (images, 3,
+    height, width), normalised; `layers` are names, or {name: name in the result}; None: the end of every block.
 
-    Returns:
-        for each layer (images, channels, height, width), float32 on the CPU. An output that a following layer
-        overwrites in place is returned as overwritten: the stem of a ResNet after its ReLU.
-
-    Raises:
-        ModelError: if there is no such layer.
+    Returns for each layer (images, channels, height, width), float32 on the CPU, and an output that a following layer
+    overwrites in place as overwritten: a ResNet's stem after its ReLU. Raises ModelError if there is no such layer.
     """
     return _collect(model, images, layers, lambda maps: maps)
 
@@ -48,11 +42,8 @@ def pooled_features(model: nn.Module, images: torch.Tensor, layers: Layers = Non
 def channel_peaks(model: nn.Module, images: torch.Tensor, layer: str) -> tuple[torch.Tensor, torch.Tensor]:
     """The largest value of each channel of a layer, or a block, in each image, and its position; see `activations`.
 
-    Returns:
-        the values, (images, channels), and their (row, column) in the image, between 0 and 1, (images, channels, 2).
-
-    Raises:
-        ModelError: if there is no such layer, or its output has no positions.
+    Returns the values, (images, channels), and their (row, column) in the image, between 0 and 1, (images, channels,
+    2). Raises ModelError if there is no such layer, or its output has no positions.
     """
 
     def peaks(maps: torch.Tensor) -> torch.Tensor:
@@ -87,8 +78,7 @@ def exciting_images(
     mean, std = (torch.tensor(v, device=device).view(3, 1, 1) for v in (preprocessing.mean, preprocessing.std))
     frequencies = torch.hypot(torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None, :])
     damping = 1 / frequencies.clamp(min=1 / size).to(device)
-    noise = torch.randn(len(channels), 3, *damping.shape, 2, generator=generator) * 0.01
-    waves = noise.to(device).requires_grad_()
+    waves = (torch.randn(len(channels), 3, *damping.shape, 2, generator=generator) * 0.01).to(device).requires_grad_()
     optimizer = torch.optim.Adam([waves], lr=0.008)
 
     def pixels() -> torch.Tensor:
@@ -136,13 +126,10 @@ def _extractor(model: nn.Module, layers: Layers) -> nn.Module:
         with preserve_modes(model):
             return create_feature_extractor(model, nodes, tracer_kwargs={"leaf_modules": leaves})
     except TraceError as error:  # a ValueError too
-        raise ModelError(
-            f"the `forward` of this {type(model).__name__} depends on its data ({error}), so it cannot be followed "
-            "layer by layer; a forward hook on a module can"
-        ) from error
+        reason = f"the `forward` of this {type(model).__name__} depends on its data ({error}), so it"
+        raise ModelError(f"{reason} cannot be followed layer by layer; a forward hook on a module can") from error
     except ValueError as error:
         known, names = ", ".join(block_ends(model).values()), ", ".join(f"'{name}'" for name in nodes)
-        raise ModelError(
-            f"this {type(model).__name__} has no layer {names}. Its blocks are {known}; "
-            "torchvision.models.feature_extraction.get_graph_node_names(model) lists all layers"
-        ) from error
+        all_of_them = "torchvision.models.feature_extraction.get_graph_node_names(model) lists all layers"
+        text = f"this {type(model).__name__} has no layer {names}. Its blocks are {known}"
+        raise ModelError(f"{text}; {all_of_them}") from error

@@ -62,8 +62,7 @@ def _unbiased_hsic(k: np.ndarray[Any, Any], m: np.ndarray[Any, Any]) -> float:
     n = len(k)
     k, m = (kernel * (1 - np.eye(n)) for kernel in (k, m))
     sums = k.sum() * m.sum() / ((n - 1) * (n - 2))
-    crossed = 2 / (n - 2) * float(k.sum(axis=0) @ m.sum(axis=0))
-    return float((np.sum(k * m) + sums - crossed) / (n * (n - 3)))
+    return float((np.sum(k * m) + sums - 2 / (n - 2) * float(k.sum(axis=0) @ m.sum(axis=0))) / (n * (n - 3)))
 
 
 def orientation_selectivity(filters: Features) -> np.ndarray[Any, Any]:

@@ -18,18 +18,11 @@ def compare_methods(runs: pd.DataFrame, y: str, by: str) -> pd.DataFrame:
     intervals hold for other seeds, not for other images: every run was scored on the same test set. The best of many
     methods is partly the luckiest of many.
 
-    Args:
-        runs: one row for each seed and method at most, with a column `seed`.
-        y: name of the column that was measured; more is better.
-        by: name of the column that holds the method.
-
-    Returns:
-        one row for each method (index `by`), the best first: mean, std, seeds; mean_difference (best minus method) with
-        its 95 % interval from low to high (Student's t; NaN with fewer than two common seeds);
-        no_significant_difference, True if the interval contains zero or is NaN.
-
-    Raises:
-        DataError: if there are no runs, or several with the same seed and method.
+    `runs` has one row for each seed and method at most, with a column `seed`; `y` names the column that was measured
+    (more is better), `by` that of the method. The result has one row for each method (index `by`), the best first:
+    mean, std, seeds; mean_difference (best minus method) with its 95 % interval from low to high (Student's t; NaN with
+    fewer than two common seeds); no_significant_difference, True if the interval contains zero or is NaN. Raises
+    DataError if there are no runs, or several with the same seed and method.
     """
     if runs.empty or runs.duplicated([by, "seed"]).any():
         problem = "no runs" if runs.empty else f"several runs with the same seed and {by}"

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from tlhelpers.models.families import ARCHS
+from tlhelpers.models.families import ARCHS, get_blocks, get_head, head_path
 from tlhelpers.models.freezing import evaluation_mode
 from tlhelpers.models.loading import build
 
@@ -46,3 +46,14 @@ def cost_table(size: int = 224) -> pd.DataFrame:
             "top1": meta["_metrics"]["ImageNet-1K"]["acc@1"] / 100 if meta else math.nan,
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("arch")
+
+
+def arch_table() -> pd.DataFrame:
+    """The table of architectures: head, its input features, blocks and number of parameters; reads no weights."""
+    rows = []
+    for row in ARCHS.values():
+        with torch.device("meta"):
+            model = build(row)
+        count = sum(math.prod(p.shape) for p in model.parameters())
+        rows.append((row.name, head_path(model), get_head(model).in_features, ", ".join(get_blocks(model)), count))
+    return pd.DataFrame(rows, columns=["arch", "head", "features", "blocks", "parameters"]).set_index("arch")

@@ -54,17 +54,12 @@ def load_chest_xray(
     own `val` has 16 images, too few for any choice, and is not used. Person numbers of `test` occur in `train` as well,
     but mean other patients: within each kind of file, `test` has the numbers that `train` skips. So its groups read
     "test/person1", unless kind and number are the same; then `report.notes` says so.
+    Raises DataError if there is no such folder, file names do not tell the patient, or `val` or `test` is no fraction.
 
-    Args:
-        root: the folder that holds `train`, or the one above it.
-        val: fraction of the training images that becomes the validation set.
-        test: the same for the test set; not used where the folder has one.
-        seed: draws the patients.
-        on_bad: "skip" leaves out files that are no usable images and lists them in `report`; "refuse" raises.
-        verbose: show the progress of the scan, and print what is worth knowing about the folder.
-
-    Raises:
-        DataError: if there is no such folder, file names do not tell the patient, or `val` or `test` is no fraction.
+    `root` is the folder that holds `train`, or the one above it. `val` and `test` are the fractions of the training
+    images that become these sets, the latter only where the folder has no `test`; `seed` draws the patients. `on_bad`
+    "skip" leaves out files that are no usable images and lists them in `report`, "refuse" raises. `verbose` shows the
+    progress of the scan, and prints what is worth knowing about the folder.
     """
     if root is None:
         where = f"get it from {ADDRESS}, unpack it, and name the folder that holds train"
@@ -89,10 +84,8 @@ def patient_of(file: str) -> Patient:
     """The patient that a file name tells, IM-0115 for `IM-0115-0001.jpeg`; a DataError if it tells none."""
     match = _PATIENT.match(file.rpartition("/")[2])
     if match is None:
-        raise DataError(
-            f"the file name {file} does not tell the patient, so images of one patient could be divided. Keep the "
-            "names as they were published, or use load_folder with groups=, if your names tell it in another way."
-        )
+        keep = "Keep the names as published, or use load_folder with groups=, if your names tell it in another way."
+        raise DataError(f"the file name {file} does not tell the patient, who could be in two splits. {keep}")
     return Patient(match[match.lastindex or 0], match[0])
 
 
@@ -113,8 +106,7 @@ def _by_split(images: Sequence[ScannedFile]) -> tuple[dict[str, list[ScannedFile
     for image in images:  # those of "train" come first
         split, (name, numbering) = image.split or "train", patient_of(image.key)
         numbers[split].add(numbering)
-        group = name if numbering in numbers["train"] else f"test/{name}"
-        splits[split].append(replace(image, group=group))
+        splits[split].append(replace(image, group=name if numbering in numbers["train"] else f"test/{name}"))
     notes: list[str] = []
     if shared := numbers["train"] & numbers["test"]:
         both = f"{plural(len(shared), 'patient')} of 'test' seem to be in 'train', too ({some(sorted(shared))})"

@@ -36,15 +36,13 @@ class TestEvaluation:
     subgroups: pd.DataFrame | None  # as from `subgroup_table`
 
     def __str__(self) -> str:
+        interval = "  {:20}{:.3f}  (95 % interval by patient {:.3f} to {:.3f})"
         lines = [
             f"  {self.images} images of {self.patients} patients, {self.prevalence:.0%} of the images ill",
             f"  threshold {self.threshold:.3f} of the probability, temperature {self.temperature:.2f}",
-            *(
-                f"  {name:20}{row['value']:.3f}  (95 % interval by patient {row['low']:.3f} to {row['high']:.3f})"
-                for name, row in self.table.iterrows()
-            ),
+            *(interval.format(*row) for row in self.table[["value", "low", "high"]].itertuples()),
+            f"  {'calibration error':20}{self.calibration:.3f}",
         ]
-        lines.append(f"  {'calibration error':20}{self.calibration:.3f}")
         if self.subgroups is not None:
             lines += ["    " + line for line in self.subgroups.round(3).to_string(na_rep="-").splitlines()]
         return "\n".join(lines)
@@ -77,17 +75,13 @@ class ClinicalReport:
         """Evaluate the test set; `log_odds`, `labels` (1 for ill), `patients` and `subgroups` are (images,).
 
         The threshold, a probability, and the temperature, by which the log-odds are still to be divided, come from the
-        validation set. Intervals come from `repeats` bootstrap samples. A second evaluation needs a `reason`.
-
-        Raises:
-            ReportError: from the second time on, without a reason of three words or more.
-            DataError: as in `clinical_scores` and `patient_bootstrap`.
+        validation set. Intervals come from `repeats` bootstrap samples. A second evaluation needs a `reason`:
+        raises ReportError if it has fewer than three words, and DataError as in `clinical_scores` and
+        `patient_bootstrap`.
         """
         if self.evaluations and len((reason or "").split()) < 3:
-            raise ReportError(
-                "the test set was evaluated already. If there is a good reason to do it again, say so in a few words: "
-                'reason="...". It will stand in the report'
-            )
+            again = "If there is a good reason to do it again, say so in a few words"
+            raise ReportError(f'the test set was evaluated already. {again}: reason="...". It will stand in the report')
         probabilities = to_probabilities(log_odds, temperature)
         measure = functools.partial(clinical_scores, threshold=threshold)
         table = patient_bootstrap(measure, probabilities, labels, patients, repeats=repeats, seed=seed)

@@ -138,8 +138,7 @@ def heart(grid: Grid, chest: Chest) -> np.ndarray:
         (0.590, 0.440, 0.045, 0.070, 0.4, 0.40),
     ):
         u, v = turned(grid.x - x, grid.y - y, turn)
-        inside = (1 - (u / across) ** 2 - (v / down) ** 2).clip(0)
-        lung *= 1 - fraction * np.sqrt((1.5 * inside).clip(0, 1))
+        lung *= 1 - fraction * np.sqrt((1.5 * (1 - (u / across) ** 2 - (v / down) ** 2)).clip(0, 1))
     return 1 - lung
 
 
@@ -164,8 +163,7 @@ def _spine(grid: Grid, chest: Chest) -> np.ndarray:
     x = (grid.x - 0.5 - chest.spine * np.sin(4 * grid.y)) / 0.052
     discs = np.abs(np.sin(np.pi * grid.y / (0.062 * chest.gap)))
     column = np.sqrt((1 - x**2).clip(0)) * (0.55 + 0.55 * np.sqrt(discs))
-    pedicles = np.exp(-(((np.abs(x) - 0.6) / 0.16) ** 2) - ((discs - 0.75) / 0.35) ** 2)
-    return column + 0.45 * pedicles
+    return column + 0.45 * np.exp(-(((np.abs(x) - 0.6) / 0.16) ** 2) - ((discs - 0.75) / 0.35) ** 2)  # pedicles
 
 
 def _tube(distance: np.ndarray, radius: float) -> np.ndarray:

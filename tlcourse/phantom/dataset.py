@@ -59,7 +59,7 @@ def load_phantom(
     The images of a patient show the same chest and the same opacities in another pose and with another dose. The splits
     share no patient, and `groups` of each split are its patients. Half of the ill ones have few dense patches
     ("bacterial"), half many faint ones ("viral"). The seed fixes the chests: `size`, `prevalence`, `marker` and
-    `difficulty` do not change them, nor do more patients.
+    `difficulty` do not change them, nor do more patients. Raises DataError if a number is out of range.
 
     Args:
         size: side of the square images in pixels, from 48 to 512.
@@ -74,9 +74,6 @@ def load_phantom(
             split, such as {"train": 0.9}; 0 for splits that are not named.
         difficulty: divides the fluid of the opacities; from 0.25 to 10.
         seed: of everything random, 0 or more.
-
-    Raises:
-        DataError: if a number is out of range.
     """
     counts = {"patients": patients, "val_patients": val_patients, "test_patients": test_patients}
     for name, count in {**counts, "per_patient": per_patient}.items():
@@ -94,8 +91,7 @@ def load_phantom(
         labels = [int(recipe.subtype != "none") for recipe in recipes]
         keys = [f"{split}/{CLASSES[c]}/{r.patient}-{r.seed[-1]}" for r, c in zip(recipes, labels, strict=True)]
         splits.append(ImageSplit(images, labels, CLASSES, keys=keys, name=split, groups=patients_of))
-    train, val, test = splits
-    return ImageData("phantom", train, val, test, CARD)
+    return ImageData("phantom", splits[0], splits[1], splits[2], CARD)
 
 
 def phantom_table(split: ImageSplit) -> pd.DataFrame:
@@ -123,15 +119,13 @@ def phantom_masks(split: ImageSplit, *, of: str = "opacities") -> np.ndarray:
     fields = {"opacities": "opacity", "lungs": "lung"}
     if of not in fields:
         raise DataError(f"there are masks of 'opacities' and of 'lungs', not of {of!r}")
-    load = _loader(split)
-    return np.stack([getattr(load.drawn(row), fields[of]) for row in split.rows])
+    return np.stack([getattr(_loader(split).drawn(row), fields[of]) for row in split.rows])
 
 
 def phantom_healthy(split: ImageSplit) -> ImageSplit:
     """The same images without opacities: the same chests, poses, noise and letters, and the same labels.
 
-    The difference between a network's outputs for both is the effect of the opacities alone. Raises DataError if the
-    images are not phantoms.
+    A network's outputs for both differ by the effect of the opacities alone. Raises DataError if they are no phantoms.
     """
     load, view = _loader(split), copy.copy(split)
     view.load = PhantomImages(load.recipes, load.size, load.difficulty, healthy=True)
@@ -162,8 +156,7 @@ def _patients(split: str, count: int, prevalence: float, marker: float | None, s
     hospitals = ["A"] * count
     for group, fraction in ((order[:ill], (1 + strength) / 2), (order[ill:], (1 - strength) / 2)):
         # Shuffled, since neighbours in `order` differ in subtype, which must not go with the hospital.
-        shuffled = np.random.default_rng(len(group)).permutation(group)
-        for patient in shuffled[: round(fraction * len(group))]:
+        for patient in np.random.default_rng(len(group)).permutation(group)[: round(fraction * len(group))]:
             hospitals[patient] = "B"
     return [
         Radiograph(f"{split}-{i:04d}", subtypes.get(i, "none"), at, marker is not None and at == "B", (*base, 1, i))

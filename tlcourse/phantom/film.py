@@ -61,8 +61,7 @@ def attenuation(
     the vessels, is a part of the lung.
     """
     lung = lung - fluid
-    soft = (body - lung - air - bone).clip(0)
-    return MU_SOFT * soft + MU_LUNG * lung + MU_BONE * bone
+    return MU_SOFT * (body - lung - air - bone).clip(0) + MU_LUNG * lung + MU_BONE * bone
 
 
 def detector_signal(attenuated: np.ndarray) -> np.ndarray:
@@ -71,20 +70,18 @@ def detector_signal(attenuated: np.ndarray) -> np.ndarray:
     To first order a ray loses the fraction `attenuated` of its photons by scattering; they arrive all around it.
     """
     passed = np.exp(-attenuated)
-    side = len(passed)
     scattered = np.ascontiguousarray(passed * attenuated, dtype=np.float32)
     small = np.asarray(Image.fromarray(scattered).resize((32, 32), Image.Resampling.BOX))
     for _ in range(3):  # three box filters are nearly a Gaussian
         small = ndimage.uniform_filter(small, 7, mode="nearest")
-    spread = Image.fromarray(small).resize((side, side), Image.Resampling.BICUBIC)
+    spread = Image.fromarray(small).resize(passed.shape, Image.Resampling.BICUBIC)
     return passed + SCATTER * np.asarray(spread).clip(1e-4)
 
 
 def display_window(signal: np.ndarray) -> tuple[float, float]:
     """Attenuations that are shown almost black and almost white: quantiles of the image's middle."""
     side = len(signal)
-    middle = signal[side // 8 : -side // 8 : 2, side // 8 : -side // 8 : 2]
-    low, high = -np.log(np.quantile(middle, (0.98, 0.005)))
+    low, high = -np.log(np.quantile(signal[side // 8 : -side // 8 : 2, side // 8 : -side // 8 : 2], (0.98, 0.005)))
     return float(low), float(high)
 
 
@@ -124,26 +121,18 @@ def draw_radiograph(recipe: Radiograph, size: int, difficulty: float, healthy: b
     person, place = np.random.default_rng(recipe.seed[:-1]), np.random.default_rng(recipe.seed)
     chest = anatomy.random_chest(person)
     opacities = draw_opacities(person, chest, recipe.subtype, difficulty)
-    shift = (place.normal(0, 0.025), place.normal(0.02, 0.025))
+    shift = place.normal(0, 0.025), place.normal(0.02, 0.025)
     grid = anatomy.make_grid(size, shift=shift, turn=place.normal(0, 0.045), zoom=place.normal(0.97, 0.04))
-    exposure = Exposure(
-        photons=float(np.exp(place.uniform(np.log(3000), np.log(25000)))),
-        brightness=place.normal(0, 0.035),
-        contrast=place.normal(1, 0.08),
-        seed=int(place.integers(1 << 31)),
-    )
+    photons = float(np.exp(place.uniform(np.log(3000), np.log(25000))))
+    exposure = Exposure(photons, place.normal(0, 0.035), place.normal(1, 0.08), seed=int(place.integers(1 << 31)))
     breath = place.normal(0, 0.025)  # a deeper breath: longer lungs, a smaller heart
     chest = chest._replace(height=chest.height * (1 + breath), heart=chest.heart * (1 - breath))
     lung_field = anatomy.lungs(grid, chest)
     lung = lung_field * (1 - anatomy.heart(grid, chest))
     texture = 1 + 0.10 * (smooth_noise(np.random.default_rng(chest.seed + 1), 24, size) - 0.5)
     vessels = np.minimum(anatomy.vessels(grid, chest), 0.6 * lung)
-    depths = (
-        anatomy.body(grid, chest) + anatomy.folds(place, size),
-        lung * texture,
-        anatomy.airways(grid, chest),
-        anatomy.bones(grid, chest),
-    )
+    body = anatomy.body(grid, chest) + anatomy.folds(place, size)
+    depths = body, lung * texture, anatomy.airways(grid, chest), anatomy.bones(grid, chest)
     signal = detector_signal(attenuation(*depths, vessels))
     window = display_window(signal)  # the same with and without opacities
     fluid, mask = fluid_depth(grid, () if healthy else opacities, lung)
@@ -151,4 +140,4 @@ def draw_radiograph(recipe: Radiograph, size: int, difficulty: float, healthy: b
         signal = detector_signal(attenuation(*depths, np.minimum(vessels + fluid, 0.97 * lung)))
     x, y = place.uniform(0.13, 0.16), place.uniform(0.12, 0.15)  # inside the usual central crop
     lead = letter(size, x, y) if recipe.marker else None
-    return Drawing(develop(signal, exposure, window, lead), mask, lung_field > 0, exposure.photons)
+    return Drawing(develop(signal, exposure, window, lead), mask, lung_field > 0, photons)

@@ -23,9 +23,8 @@ class FlawedDataset(NamedTuple):
 def flawed_dataset(*, size: int = 64, patients: int = 40, marker: float = 0.9, seed: int = 0) -> FlawedDataset:
     """Draw chest radiographs, already split, with planted faults.
 
-    Three patients of the test set have an image in the training set. Four training images are in the test set again
-    under another name and another patient. Two images have half the size. The prevalence differs between the splits. A
-    lead letter goes with one class.
+    Three test patients have an image in the training set. Four training images are in the test set again under another
+    name and patient. Two images have half the size. Splits differ in prevalence. A lead letter goes with one class.
 
     `size` and `seed` are those of `load_phantom`. The training set has 12 `patients` or more, each of the other splits
     half as many. `marker`, from 0 to 1, says how strongly the letter goes with pneumonia. Raises DataError if a number

@@ -74,8 +74,7 @@ def fluid_depth(grid: Grid, opacities: tuple[Opacity, ...], lung: np.ndarray) ->
         distance = np.hypot(across / opacity.across, down / opacity.down)
         rng = np.random.default_rng(opacity.seed)
         ragged = smooth_noise(rng, 8, len(grid.x)) + 0.6 * smooth_noise(rng, 17, len(grid.x)) - 0.8
-        shape = ((1.15 - distance - opacity.rough * ragged) / 0.55).clip(0, 1)
-        own = opacity.fill * shape * lung
+        own = opacity.fill * ((1.15 - distance - opacity.rough * ragged) / 0.55).clip(0, 1) * lung
         if own.max() > 0:
             mask |= own > EDGE * own.max()
         depth = np.maximum(depth, own) + 0.3 * np.minimum(depth, own)

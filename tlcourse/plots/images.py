@@ -59,7 +59,7 @@ def evidence(
     """Images, each with its heat map beside it, on top of a grey copy; `columns` pairs in a row, at most.
 
     Images are PIL images, or arrays (height, width, 3) between 0 and 1, as the network saw them; heat maps are arrays
-    (height, width) between 0 and 1, as from `tl.grad_cam`.
+    (height, width) between 0 and 1, as from `tc.grad_cam`.
     """
     arrays = [np.asarray(image) for image in images]
     greys = [array.mean(axis=2, keepdims=True).repeat(3, axis=2).astype(array.dtype) for array in arrays]

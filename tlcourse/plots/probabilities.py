@@ -20,12 +20,10 @@ def threshold(scores: np.ndarray, labels: np.ndarray, at: float, *, classes: Seq
     false_rates, true_rates, _ = roc_curve(labels, scores)
     area = float(roc_auc_score(labels, scores))
     sensitivity, false_alarms = (float((scores[labels == label] >= at).mean()) for label in (1, 0))
-    chart = Chart(
-        f"{title}: on the left histograms of the scores of {classes[0]} and {classes[1]} with a threshold; on the "
-        f"right the ROC curve, area {area:.2f}; at the threshold {sensitivity:.0%} of {classes[1]} are found, and "
-        f"{false_alarms:.0%} of {classes[0]} called so.",
-        figsize=(9, 3.6),
-    )
+    found = f"{sensitivity:.0%} of {classes[1]} are found, and {false_alarms:.0%} of {classes[0]} called so"
+    alt = f"{title}: on the left histograms of the scores of {classes[0]} and {classes[1]} with a threshold; "
+    alt += f"on the right the ROC curve, area {area:.2f}; at the threshold {found}."
+    chart = Chart(alt, figsize=(9, 3.6))
     left, right = chart.subplots(1, 2)
     edges = np.histogram_bin_edges(scores, 24)
     for label, colour in ((0, GREY), (1, BLUE)):
@@ -53,19 +51,15 @@ def calibration(tables: Mapping[str, pd.DataFrame], *, title: str, ill: str = "i
     """
     gaps = {name: np.average((t["predicted"] - t["observed"]).abs(), weights=t["images"]) for name, t in tables.items()}
     described = "; ".join(f"{name}: {len(tables[name])} points, on average {gap:.0%} off" for name, gap in gaps.items())
-    chart = Chart(
-        f"{title}: frequency of {ill} against its predicted probability, with a diagonal for perfect calibration. "
-        f"{described}. Below, the images behind each point.",
-        figsize=(5.6, 5.2),
-    )
+    alt = f"{title}: frequency of {ill} against its predicted probability, with a diagonal for perfect calibration. "
+    chart = Chart(f"{alt}{described}. Below, the images behind each point.", figsize=(5.6, 5.2))
     above, below = chart.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     above.plot([0, 1], [0, 1], color=GREY, ls=":", label="perfect")
     for (name, table), colour, marker in zip(tables.items(), COLOURS, "os^Dv", strict=False):
         above.plot(table["predicted"], table["observed"], color=colour, marker=marker, label=name)
         below.plot(table["predicted"], table["images"], color=colour, marker=marker, ls="")
     above.set(title=title, ylabel=f"frequency of {ill}", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
-    below.set(xlabel=f"predicted probability of {ill} (mean)", ylabel="images")
-    below.set_ylim(bottom=0)
+    below.set(xlabel=f"predicted probability of {ill} (mean)", ylabel="images", ylim=(0, None))
     above.legend(fontsize=8, loc="upper left")
     above.xaxis.set_major_formatter("{x:.0%}")
     above.yaxis.set_major_formatter("{x:.0%}")
@@ -82,8 +76,7 @@ def worst_errors(split: ImageSplit, probabilities: Sequence[float] | np.ndarray,
     values, labels = np.asarray(probabilities, dtype=float), split.labels.numpy()
     called = (values >= at).astype(int)
     # The two sides of the threshold differ in width, so each distance is measured in the width of its side.
-    distances = np.abs(values - at) / np.where(called == 1, max(1 - at, 1e-9), max(at, 1e-9))
-    order = np.argsort(-distances, kind="stable")
+    order = np.argsort(-np.abs(values - at) / np.where(called == 1, max(1 - at, 1e-9), max(at, 1e-9)), kind="stable")
     order = order[(called != labels)[order]][:8]
     titles = [f"{split.classes[labels[i]]}\ncalled {split.classes[called[i]]} ({values[i]:.0%})" for i in order]
     return image_grid([split.image(int(i)) for i in order], titles, title=title, columns=4)

@@ -22,10 +22,8 @@ def point_map(
     with an `xlabel` share their axes; without it the axes have no numbers.
     """
     counts = ", ".join(f"{name} with {len(np.asarray(points))} points" for name, (points, _) in maps.items())
-    chart = Chart(
-        f"{title}: {len(maps)} scatter charts, {counts}, coloured by the classes {', '.join(classes)}.",
-        figsize=(4.4 * len(maps) + 0.4, 4.6),
-    )
+    alt = f"{title}: {len(maps)} scatter charts, {counts}, coloured by the classes {', '.join(classes)}."
+    chart = Chart(alt, figsize=(4.4 * len(maps) + 0.4, 4.6))
     axes = chart.subplots(1, len(maps), squeeze=False, sharex=bool(xlabel), sharey=bool(xlabel))
     for axis, (name, (points, labels)) in zip(axes.flat, maps.items(), strict=True):
         for number, label in enumerate(classes):
@@ -44,8 +42,7 @@ def point_map(
 def trade_off(table: pd.DataFrame, xs: Mapping[str, str], y: str, by: str, *, title: str, ylabel: str) -> Chart:
     """Accuracy against several costs, a panel for each, a point for each network, named by the table's index.
 
-    `xs` holds for each column of costs the label of its logarithmic axis; `y` is a column of fractions, and each value
-    of the column `by` has a colour.
+    `xs` holds for columns of costs the labels of the logarithmic axes; `y` has fractions, each value of `by` a colour.
     """
     described = "; ".join(
         f"{name} {row[y]:.0%} at {', '.join(f'{row[x]:.3g} {label}' for x, label in xs.items())}"

@@ -40,14 +40,11 @@ def lines(
     down, across = -(-len(panels) // 2), min(2, len(panels))
     chart = Chart("", figsize=(max(4.3 * across, 6.5), 2.9 * down + 0.9))
     axes = chart.subplots(down, across, squeeze=False, sharey=True)
-    described = []
+    described, number, place = [], ".0%" if percent else ".3g", "g" if numeric else ""
     for axis, (name, rows) in zip(axes.flat, panels.items(), strict=False):
         for line, runs in rows.groupby(by or single, sort=False):
             means = draw_runs(axis, runs, x, y, colours[str(line)], str(line))
-            ends = (
-                f"{means.iloc[i]:{'.0%' if percent else '.3g'}} at {means.index[i]:{'g' if numeric else ''}}"
-                for i in (0, -1)
-            )
+            ends = (f"{means.iloc[i]:{number}} at {means.index[i]:{place}}" for i in (0, -1))
             what = ", ".join(filter(None, (str(name), str(line)))) or ylabel
             described.append(f"{what} from {' to '.join(ends)}")
         if levels and name in levels:

@@ -70,8 +70,7 @@ def _contours(rng: np.random.Generator, colours: np.ndarray) -> np.ndarray:
 
 
 def _stripes(rng: np.random.Generator, colours: np.ndarray) -> np.ndarray:
-    turn = rng.uniform(0, np.pi)
-    along = turned(_X, _Y, turn)[0] + rng.uniform(0.05, 0.3) * smooth_noise(rng, 3, SIDE)
+    along = turned(_X, _Y, rng.uniform(0, np.pi))[0] + rng.uniform(0.05, 0.3) * smooth_noise(rng, 3, SIDE)
     wave = np.sin(2 * np.pi * rng.uniform(3, 8) * along)
     canvas = _blend(colours[0], colours[1], wave * rng.uniform(0.6, 2.0) + 0.5)
     return _blend(canvas, colours[2], 1.6 * smooth_noise(rng, 3, SIDE) - 0.6)

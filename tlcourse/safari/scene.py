@@ -47,10 +47,8 @@ def render_scene(
 
     The seed fixes the scene; `size` is its resolution in pixels. `clutter` changes only the background: 0 for a soft
     gradient, 1 for the usual pattern, shapes and small drawings of the `scenery`. Later drawings cover earlier ones.
-
-    Returns:
-        The RGB image, and the boxes: int64 array (characters, 4) of left, top, right, bottom in pixels, right and
-        bottom exclusive, tight around each drawing and inside the image.
+    Returns the RGB image, and the boxes: int64 array (characters, 4) of left, top, right, bottom in pixels, right and
+    bottom exclusive, tight around each drawing and inside the image.
     """
     layout, surroundings, light = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(3))
     canvas = paint_background(size, surroundings, clutter, scenery)

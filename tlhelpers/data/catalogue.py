@@ -4,7 +4,6 @@ import functools
 import importlib
 import inspect
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -15,6 +14,7 @@ import pandas as pd
 from tlhelpers.data.dataset import ImageData
 from tlhelpers.data.folder import load_folder
 from tlhelpers.errors import DataError, closest
+from tlhelpers.files import user_path
 
 
 @dataclass(frozen=True)
@@ -30,30 +30,29 @@ class DataSetEntry:
 
 
 def load_data(name_or_path: str | os.PathLike[str], **options: Any) -> ImageData:
-    """Load a named data set, as in `load_data("pneumonia_mnist", size=64)`, or an image folder.
+    """A named data set, as in `load_data("pneumonia_mnist", size=64)`, or an image folder.
 
-    Args:
-        name_or_path: a name of `data_names()`, or the path of an image folder. A name means the data set even where
-            there is a folder of that name; "./safari" or `Path("safari")` means the folder.
-        **options: for the data set's loader, or for `load_folder`.
-
-    Raises:
-        DataError: for an unknown name, path or option, or data that are not as they must be.
-        DownloadError: if a download is needed in the quick profile, or fails.
+    `name_or_path` is a name of `data_names()` or the path of a folder. A name means the data set even where there is a
+    folder of that name; "./safari" or `Path("safari")` means the folder. `options` are those of the data set's loader,
+    or of `load_folder`. A DataError says that name, path or option is not known, or what is wrong with the data; a
+    DownloadError, that a download is needed in the quick profile, or failed.
     """
     if not isinstance(name_or_path, str | os.PathLike):
         raise DataError(f"load_data takes a name or the path of a folder, not {type(name_or_path).__name__}")
     entries = _entries()
     if isinstance(name_or_path, str) and (entry := entries.get(name_or_path)):
         loader = getattr(importlib.import_module(entry.module), f"load_{entry.name}")
-        _check_options(f"data set '{entry.name}'", loader, options)
-        return loader(**options)
-    path = Path(name_or_path).expanduser()
-    if isinstance(name_or_path, str) and len(path.parts) < 2 and (name_or_path == "" or not path.exists()):
-        nothing = f"there is no data set '{name_or_path}', and no folder of that name in {Path.cwd()}"
-        raise DataError(f"{nothing}. {closest(name_or_path, entries)}")
-    _check_options(f"the image folder {path}", load_folder, options)
-    return load_folder(path, **options)
+        what = f"data set '{entry.name}'"
+    else:
+        path = user_path(name_or_path or ".")
+        if isinstance(name_or_path, str) and len(path.parts) < 2 and (name_or_path == "" or not path.exists()):
+            nothing = f"there is no data set '{name_or_path}', and no folder of that name in {Path.cwd()}"
+            raise DataError(f"{nothing}. {closest(name_or_path, entries)}")
+        what, loader = f"the image folder {path}", functools.partial(load_folder, path)
+    known = inspect.signature(loader).parameters
+    if unknown := [name for name in options if name not in known]:
+        raise DataError(f"{what} has no option '{unknown[0]}'. {closest(unknown[0], known)}")
+    return loader(**options)
 
 
 def data_names() -> pd.DataFrame:
@@ -65,10 +64,3 @@ def data_names() -> pd.DataFrame:
 def _entries() -> dict[str, DataSetEntry]:
     """The data sets that installed packages add, by name."""
     return {entry.name: entry for point in entry_points(group="tlhelpers.data_sets") for entry in point.load()}
-
-
-def _check_options(what: str, loader: Callable[..., Any], options: dict[str, Any]) -> None:
-    known = [p.name for p in inspect.signature(loader).parameters.values() if p.default is not p.empty]
-    for name in options:
-        if name not in known:
-            raise DataError(f"{what} has no option '{name}'. {closest(name, known)}")

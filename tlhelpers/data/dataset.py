@@ -6,7 +6,7 @@ import copy
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,12 +14,10 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from tlhelpers.errors import DataError
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from tlhelpers.data.scan import ScanReport
+import tlhelpers
+from tlhelpers.data.images import AnyImage, open_image
+from tlhelpers.data.scan import ScanReport
+from tlhelpers.errors import DataError, at_least, quoted
 
 
 @dataclass(frozen=True)
@@ -41,31 +39,22 @@ class DataCard:
 class ImageSplit(Dataset[tuple[Any, int]]):
     """The labelled images of one split of a data set; each split has a transform of its own.
 
-    `split[i]` is `(image, label)`: an RGB `PIL.Image.Image`, or what `transform` makes of it, and an int.
-
-    Args:
-        load: returns image number `i` as an RGB PIL image. Must be picklable for the worker processes of a
-            `DataLoader`: a small class with `__call__`, no lambda.
-        labels: class index of each image, shape (n,).
-        classes: class names; `classes[label]` is the name of a label.
-        keys: a stable name for each image, unique in the data set, such as a relative path.
-        name: "train", "val" or "test".
-        groups: for each image the group (patient, drawing) that must stay in one split, or None.
-        transform: called with the PIL image when an image is read; None returns the image itself.
-        workers: processes that read its images where they are not kept in memory; None chooses.
+    `split[i]` is `(image, label)`: an RGB `PIL.Image.Image`, or what `transform` makes of it, and an int. `load(i)`
+    returns image number `i`, in any form that `open_image` takes; it must be picklable for the worker processes of a
+    `DataLoader`: a small class with `__call__`, no lambda.
     """
 
     def __init__(
         self,
-        load: Callable[[int], Image.Image],
-        labels: Sequence[int],
-        classes: Sequence[str],
+        load: Callable[[int], AnyImage],
+        labels: Sequence[int],  # class index of each image, shape (n,)
+        classes: Sequence[str],  # class names; `classes[label]` is the name of a label
         *,
-        keys: Sequence[str],
-        name: str,
-        groups: Sequence[str] | None = None,
-        transform: Callable[[Image.Image], Any] | None = None,
-        workers: int | None = None,
+        keys: Sequence[str],  # a stable name for each image, unique in the data set, such as a relative path
+        name: str,  # "train", "val" or "test"
+        groups: Sequence[str] | None = None,  # for each image the group (patient, drawing) that must stay in one split
+        transform: Callable[[Image.Image], Any] | None = None,  # called with each PIL image; None: the image itself
+        workers: int | None = None,  # processes that read its images where they are not kept in memory; None chooses
     ) -> None:
         if len({len(labels), len(keys), len(labels if groups is None else groups)}) != 1:
             raise DataError(f"split '{name}': {len(labels)} labels, {len(keys)} keys and {len(groups or ())} groups")
@@ -88,7 +77,7 @@ class ImageSplit(Dataset[tuple[Any, int]]):
 
     def image(self, index: int) -> Image.Image:
         """Image number `index` as an RGB PIL image, without the transform."""
-        return self.load(self.rows[index])
+        return open_image(self.load(self.rows[index]))
 
     def counts(self) -> pd.Series[int]:
         """Number of images of each class, indexed by class name; 0 for a class without images."""
@@ -111,19 +100,17 @@ class ImageSplit(Dataset[tuple[Any, int]]):
 
     def per_class(self, count: int, *, seed: int = 0) -> ImageSplit:
         """At most `count` (1 or more) images of each class, drawn with `seed`; a smaller count gives a subset."""
-        if count < 1:
-            raise DataError(f"per_class needs a count of at least 1, not {count}")
+        at_least(1, count=count)
         order = np.random.default_rng(seed).permutation(len(self))
         labels = self.labels.numpy()[order]
         return self.select(sorted(i for c in range(len(self.classes)) for i in order[labels == c][:count]))
 
-    def show(self, count: int = 16, *, seed: int = 0) -> Figure:
+    def show(self, count: int = 16, *, seed: int = 0) -> tlhelpers.plots.Chart:
         """A figure of `count` images drawn with `seed`, each with its class name."""
-        from tlhelpers import plots
-
+        at_least(1, count=count)
         indices = np.random.default_rng(seed).permutation(len(self))[:count].tolist()
         titles = [self.classes[int(self.labels[i])] for i in indices]
-        return plots.image_grid([self.image(i) for i in indices], titles, title=f"{self.name}: a sample")
+        return tlhelpers.plots.image_grid([self.image(i) for i in indices], titles, title=f"{self.name}: a sample")
 
 
 @dataclass
@@ -139,9 +126,9 @@ class ImageData:
 
     def __post_init__(self) -> None:
         for split in self.splits():
-            if split.classes != self.train.classes:
-                found = f"the classes {list(split.classes)}, but 'train' has {list(self.train.classes)}"
-                raise DataError(f"{self.name}: split '{split.name}' has {found}")
+            if split.classes != self.classes:
+                own, trained = quoted(split.classes, self.classes), quoted(self.classes, split.classes)
+                raise DataError(f"{self.name}: split '{split.name}' has the classes {own}, but 'train' has {trained}")
             if len(split) == 0:
                 raise DataError(f"{self.name}: split '{split.name}' has no images")
 
@@ -165,7 +152,7 @@ class ImageData:
         table.loc["total"] = table.sum()
         return table
 
-    def show(self, count: int = 16, *, seed: int = 0) -> Figure:
+    def show(self, count: int = 16, *, seed: int = 0) -> tlhelpers.plots.Chart:
         """A figure of `count` training images drawn with `seed`."""
         return self.train.show(count, seed=seed)
 

@@ -15,7 +15,7 @@ from tlhelpers.data.images import BadImageError, open_image, printable
 from tlhelpers.data.layout import some
 from tlhelpers.data.scan import ScannedFile, ScanReport, scan_folder
 from tlhelpers.data.splits import groups_from, joined_groups, split_indices
-from tlhelpers.errors import DataError
+from tlhelpers.errors import DataError, distinct
 
 _FEW = 10  # a validation set with fewer images of a class cannot guide choices
 
@@ -24,16 +24,16 @@ def load_folder(
     root: str | os.PathLike[str],
     *,
     groups: str | re.Pattern[str] | Callable[[str], str] | None = None,
-    val: float = 0.15,
-    test: float = 0.15,
-    seed: int = 0,
+    val: float | None = None,
+    test: float | None = None,
+    seed: int | None = None,
     on_bad: Literal["skip", "refuse"] = "skip",
     name: str | None = None,
     card: DataCard | None = None,
     verbose: bool = True,
     workers: int | None = None,
 ) -> ImageData:
-    """Load a folder of images, one folder for each class, as training, validation and test sets.
+    """A folder of images, one folder for each class, as training, validation and test sets.
 
     root/<class>/files is divided at random into train, val and test. In root/<split>/<class>/files the folder's own
     splits are kept: only a missing val is taken from train at random, and a test set too if there is nothing but train.
@@ -44,67 +44,61 @@ def load_folder(
         root: the folder.
         groups: which images belong together (to a patient, a drawing) and must stay in one split: a rule of
             `groups_from` for the path below `root`, such as "train/NORMAL/IM-0115-0001.jpeg". None: none do.
-        val: fraction of the divided images that becomes the validation set, if the folder has none.
+        val: fraction of the divided images that becomes the validation set, if the folder has none; None: 0.15.
         test: the same for the test set, 0 for none. Used only if the folder has neither val nor test.
-        seed: another seed gives another division.
+        seed: another seed gives another division; None: 0.
         on_bad: "skip" leaves out files that are no usable images and lists them in `report`; "refuse" raises.
         name: of the data set; None for the folder's name.
         card: source and licence; None makes one from the folder's path and counts.
         verbose: show a progress bar for a long scan, and print the report if a file was left out or there are notes.
         workers: processes that read images which are not kept in memory; None chooses.
 
-    Raises:
-        DataError: as `scan_folder`, `groups_from` and `split_indices`; if the folder's splits divide a group, or a
-            class has no training image.
+    A DataError is raised as by `scan_folder`, `groups_from` and `split_indices`, and if the folder's splits divide a
+    group, or a class has no training image.
     """
     report = scan_folder(root, on_bad=on_bad, progress=verbose)
     if groups is not None:
         names = groups_from([image.key for image in report.images], groups)
         grouped = (replace(image, group=group) for image, group in zip(report.images, names, strict=True))
         report = replace(report, images=tuple(grouped))
-    splits = _own_splits(report)
-    origin, notes = "the splits are the folder's own", [*report.notes]
+    splits, notes, origin = _own_splits(report), [*report.notes], "the splits are the folder's own"
     if "val" not in splits:
-        fractions = {"val": val} if "test" in splits or test == 0 else {"val": val, "test": test}
-        splits |= divide(splits["train"], fractions, seed)
+        fractions = {"val": 0.15 if val is None else val}
+        if "test" not in splits and test != 0:
+            fractions["test"] = 0.15 if test is None else test
+        splits |= divide(splits["train"], fractions, seed or 0)
         source = "the folder" if report.images[0].split is None else "its training set"
-        unit = "images" if groups is None else "groups"
         percent = ", ".join(f"{split} {fraction:.0%}" for split, fraction in fractions.items())
-        origin = f"divided at random by {unit} (seed {seed}), taken from {source}: {percent}"
+        unit = "images" if groups is None else "groups"
+        origin = f"divided at random by {unit} (seed {seed or 0}), taken from {source}: {percent}"
     else:
+        given = {"val=": val, "test=": test, "seed=": seed}
+        if unused := [name for name, value in given.items() if value is not None]:
+            notes.append(f"{', '.join(unused)} not used, since the folder has its own validation set.")
         counts = Counter(image.class_name for image in splits["val"])
         if few := [f"{name} {counts[name]}" for name in report.classes if counts[name] < _FEW]:
-            notes.append(
-                f"the validation set has fewer than {_FEW} images of a class ({some(few)}), too few to choose an epoch "
-                "or a learning rate by. Move them into 'train', and a validation set is taken from there."
+            note = (
+                f"the validation set has fewer than {_FEW} images of a class ({some(few)}), too few to choose an epoch"
             )
+            notes.append(f"{note} or a learning rate by. Move them into 'train', and one is taken from there.")
     if "test" not in splits:
-        notes.append(
-            "there is no test set; results on the validation set, used for choices, look better than on new images."
-        )
+        note = "there is no test set; results on the validation set, used for choices, look better than on new images."
+        notes.append(note)
     report = replace(report, notes=tuple(notes))
     if verbose and report.noteworthy:
         print(report)
     name = name or printable(report.root.resolve().name)
-    card = card or DataCard(
-        name=name,
-        summary=f"{len(report.images):,} images in {len(report.classes)} classes; {origin}",
-        source=printable(report.root),
-        licence="unknown: the folder states none; find out before you share images or a network",
-        is_not="checked, except that every file opens: check the labels, and that you may use the images, yourself",
-    )
-    data = {
-        split: ImageSplit(
-            FolderImages(report.root, images),
-            [report.classes.index(image.class_name) for image in images],
-            report.classes,
-            keys=[image.key for image in images],
-            name=split,
-            groups=None if groups is None else [str(image.group) for image in images],
-            workers=workers,
-        )
-        for split, images in splits.items()
-    }
+    if card is None:
+        summary = f"{len(report.images):,} images in {len(report.classes)} classes; {origin}"
+        licence = "unknown: the folder states none; find out before you share images or a network"
+        is_not = "checked, except that every file opens: check the labels, and that you may use the images, yourself"
+        card = DataCard(name, summary, printable(report.root), licence, is_not)
+    data = {}
+    for split, images in splits.items():
+        files, keys = FolderImages(report.root, images), [image.key for image in images]
+        labels = [report.classes.index(image.class_name) for image in images]
+        own = None if groups is None else [str(image.group) for image in images]
+        data[split] = ImageSplit(files, labels, report.classes, keys=keys, name=split, groups=own, workers=workers)
     return ImageData(name, data["train"], data["val"], data.get("test"), card, report)
 
 
@@ -112,13 +106,11 @@ class FolderImages:
     """Opens image number `i` of a scanned folder; can be pickled for worker processes."""
 
     def __init__(self, root: Path, images: Sequence[ScannedFile]) -> None:
-        self.root = root
-        self.paths = [image.path for image in images]
-        self.num_bytes = [image.num_bytes for image in images]
+        self.root, self.files = root, [(image.path, image.num_bytes) for image in images]
 
     def __call__(self, index: int, needed: int | None = None) -> Image.Image:
         """The image as upright RGB (see `open_image`), or a `DataError` if its file has changed since the scan."""
-        path, expected = self.root / self.paths[index], self.num_bytes[index]
+        path, expected = self.root / self.files[index][0], self.files[index][1]
         try:
             size = path.stat().st_size
         except OSError:
@@ -140,16 +132,14 @@ def _own_splits(report: ScanReport) -> dict[str, list[ScannedFile]]:
         where[image.group or image.key].setdefault(split, image.key)
     trained = {image.class_name for image in splits["train"]}
     if missing := [name for name in report.classes if name not in trained]:
-        raise DataError(
-            f"{printable(report.root)}: the split 'train' has no good image of the class {some(missing)}, which "
-            f"another split has. The classes of 'train' are: {some(sorted(trained)) or 'none'}."
-        )
+        lacks, has = some(distinct(missing, trained)), some(distinct(sorted(trained), missing)) or "none"
+        problem = f"has no good image of the class {lacks}, which another split has. The classes of 'train' are: {has}."
+        raise DataError(f"{printable(report.root)}: the split 'train' {problem}")
     if divided := {group: keys for group, keys in where.items() if len(keys) > 1}:
         examples = "; ".join(f"'{group}' ({', '.join(keys.values())})" for group, keys in list(divided.items())[:3])
         raise DataError(
             f"{len(divided)} of {len(where)} groups are in more than one split: {examples}. Results would be too good. "
-            "Move each group into one split. Or, if one name means different groups in different splits, write a rule "
-            "that also matches the split's folder, with which the path begins."
+            "Move each group into one split; or, if they only share a name, let the rule match the split's folder, too."
         )
     return splits
 

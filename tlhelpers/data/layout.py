@@ -8,19 +8,19 @@ from pathlib import Path
 
 from tlhelpers.data.images import printable
 from tlhelpers.errors import DataError
+from tlhelpers.files import user_path
 
 _SPLITS = {"train": {"train", "training"}, "val": {"val", "valid", "validation"}, "test": {"test", "testing"}}
 _CLUTTER = re.compile(  # left by operating systems and tools
-    r"\..*|__macosx|__pycache__|\$recycle\.bin|@eadir|desktop\.ini|(eh)?thumbs\.db|icon\r|lost\+found"
-    r"|system volume information",
-    re.IGNORECASE | re.DOTALL,
+    r"(?is)\..*|__macosx|__pycache__|\$recycle\.bin|@eadir|desktop\.ini|(eh)?thumbs\.db|icon\r|lost\+found"
+    r"|system volume information"
 )
-_IMAGE = re.compile(r"\.(jpe?g|jpe|jfif|png|webp|tiff?|bmp|p[bgp]m|gif|jp2|avif|hei[cf])", re.IGNORECASE)
+IMAGE_SUFFIX = re.compile(r"\.(jpe?g|jpe|jfif|png|webp|tiff?|bmp|p[bgp]m|gif|jp2|avif|hei[cf])", re.IGNORECASE)
 
 
 @dataclass
 class Layout:
-    """The class folders of an image folder, and what else is in it; all paths are relative to `root`."""
+    """The class folders of an image folder, and what else is in it; all other paths are relative to `root`."""
 
     root: Path
     class_folders: dict[tuple[str | None, str], Path] = field(default_factory=dict)  # by split (or None) and class
@@ -64,21 +64,21 @@ def find_layout(root: str | os.PathLike[str]) -> Layout:
     where = printable(layout.root)
     folders, layout.strays = layout.listing(Path())
     if not folders:
-        found = "images but no class folders" if any(map(is_image_name, layout.strays)) else "no class folders"
+        images = any(IMAGE_SUFFIX.fullmatch(file.suffix) for file in layout.strays)
+        found = "images but no class folders" if images else "no class folders"
         advice = f"it holds {found}: make one for each class, such as {where}/cats, and put its images there"
         raise DataError(f"{where}: {layout.unreadable.get(Path(), advice)}.")
     splits = _find_splits(layout, folders)
     if splits:
         layout.strays += [folder for folder in folders if folder not in splits.values()]
     else:
-        layout.class_folders = {(None, folder.name): folder for folder in folders}
+        layout.class_folders = {(None, printable(folder.name)): folder for folder in folders}
     for split, parent in splits.items():
         classes, files = layout.listing(parent)
-        layout.class_folders |= {(split, folder.name): folder for folder in classes}
+        layout.class_folders |= {(split, printable(folder.name)): folder for folder in classes}
         layout.strays += files if classes else [parent]
     if len({name for _, name in layout.class_folders}) < 2:
-        only = next(iter(layout.class_folders.values()))
-        hint = "Make one folder for each class."
+        only, hint = next(iter(layout.class_folders.values())), "Make one folder for each class."
         if inner := some(folder.name for folder in layout.listing(only)[0]):
             hint = f"It holds the folders {inner}: if those are the splits or classes, give {where}/{printable(only)}."
         raise DataError(f"{where} has only one class, '{printable(only.name)}', and needs two or more. {hint}")
@@ -88,10 +88,9 @@ def find_layout(root: str | os.PathLike[str]) -> Layout:
 def _find_splits(layout: Layout, folders: Sequence[Path]) -> dict[str, Path]:
     """The folder of each split, in the order train, val, test; empty if the folders are classes."""
     found = {split: [folder for folder in folders if split_name(folder) == split] for split in _SPLITS}
-    others = [folder for folder in folders if split_name(folder) is None]
-    train = found["train"]
+    others, train = [folder for folder in folders if split_name(folder) is None], found["train"]
     classes, files = layout.listing(train[0]) if train else ([], [])
-    if others and (not classes or any(map(is_image_name, files))):
+    if others and (not classes or any(IMAGE_SUFFIX.fullmatch(file.suffix) for file in files)):
         return {}  # one of the classes may be called "train"
     if not train:
         problem = "no folder 'train' to learn from"
@@ -108,9 +107,7 @@ def _find_splits(layout: Layout, folders: Sequence[Path]) -> dict[str, Path]:
 
 def existing_folder(root: str | os.PathLike[str]) -> Path:
     """The absolute path of a folder; `~` stands for the home folder. A DataError if there is none, or it is a file."""
-    if not os.fspath(root):
-        raise DataError("The path of the folder is empty: give the folder that holds the class folders.")
-    path = Path(root).expanduser().absolute()
+    path = user_path(root).absolute()
     if path.is_dir():
         return path.resolve() if ".." in path.parts else path
     if path.exists():
@@ -121,12 +118,7 @@ def existing_folder(root: str | os.PathLike[str]) -> Path:
 
 def split_name(folder: Path) -> str | None:
     """The split that a folder is named as: "train", "val" or "test"; None for any other name."""
-    return next((split for split, names in _SPLITS.items() if folder.name.casefold() in names), None)
-
-
-def is_image_name(path: Path) -> bool:
-    """True if the file's name ends as the names of images do."""
-    return _IMAGE.fullmatch(path.suffix) is not None
+    return next((split for split, names in _SPLITS.items() if folder.name.strip().casefold() in names), None)
 
 
 def some(names: Iterable[str | Path]) -> str:

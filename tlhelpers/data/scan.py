@@ -2,22 +2,28 @@
 
 import hashlib
 import os
+import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 from PIL import ImageFile
 
 from tlhelpers.data.images import BadImageError, printable, read_image
-from tlhelpers.data.layout import Layout, find_layout, is_image_name, plural, some, split_name
+from tlhelpers.data.layout import IMAGE_SUFFIX, Layout, find_layout, plural, some, split_name
 from tlhelpers.errors import DataError
 from tlhelpers.progress import in_threads
 
 _BAD_SHOWN = 50  # bad files that a report lists
+_MASKS = re.compile(
+    r"(?i)(.*[_ -])?(masks?|labels?|annotations?|segmentations?(class|object)?|(ground[_ -]?)?truths?|gt|trimaps?)"
+)
+_IMAGES = re.compile(r"(?i)(.*[_ -])?(images?|imgs?|inputs?|photos?|pictures?|jpegimages|rgb)")
+_MASK_SUFFIX = re.compile(r"[_ -]+(mask|label|seg|segmentation|gt|annotation)$")
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,7 @@ class ScannedFile:
     num_bytes: int = 0
     sha256: str = ""  # of a good image's file
     reason: str = ""  # why a bad file cannot be used
+    plain: bool = False  # a good image whose pixels are all of one colour
     group: str | None = None  # the group (patient, drawing) that must not be divided, if the reader names one
 
     @property
@@ -46,7 +53,6 @@ class ScanReport:
     classes: tuple[str, ...]  # those with a good image, sorted
     images: tuple[ScannedFile, ...]  # the good images, sorted by split (train, val, test), class and path
     bad: tuple[ScannedFile, ...] = ()  # the files that were left out
-    duplicates: tuple[tuple[ScannedFile, ...], ...] = ()  # images whose files are the same byte for byte
     ignored: int = 0  # number of hidden files, thumbnails and the like
     strays: tuple[Path, ...] = ()  # files and folders that are not used, because they are in no class folder
     notes: tuple[str, ...] = ()  # what a reader should know before training
@@ -66,57 +72,46 @@ class ScanReport:
         splits = f" ({', '.join(f'{split} {count}' for split, count in counts.items())})" if counts else ""
         images, classes = plural(len(self.images), "image"), plural(len(self.classes), "class")
         lines = [f"{printable(self.root)}: {images} in {classes}{splits}"]
-        if self.bad:
-            lines.append(f"  left out: {plural(len(self.bad), 'bad file')}")
-            lines += [f"    {file.key}: {file.reason}" for file in self.bad[:_BAD_SHOWN]]
-        if len(self.bad) > _BAD_SHOWN:
-            lines.append(f"    and {len(self.bad) - _BAD_SHOWN:,} more, in the report's .table()")
-        if self.ignored:
-            lines.append(f"  ignored: {self.ignored} hidden or system files and folders")
-        if self.strays:
-            lines.append(f"  not used, in no class folder: {some(self.strays)}")
+        lines += [f"  left out: {plural(len(self.bad), 'bad file')}"] if self.bad else []
+        lines += [f"    {file.key}: {file.reason}" for file in self.bad[:_BAD_SHOWN]]
+        more = len(self.bad) - _BAD_SHOWN
+        lines += [f"    and {more:,} more, in the report's .table()"] if more > 0 else []
+        lines += [f"  ignored: {self.ignored} hidden or system files and folders"] if self.ignored else []
+        lines += [f"  not used, in no class folder: {some(self.strays)}"] if self.strays else []
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
 
 def scan_folder(
     root: str | os.PathLike[str], *, on_bad: Literal["skip", "refuse"] = "skip", progress: bool = True
 ) -> ScanReport:
-    """Decode every image of a folder, and report what is good, bad or doubtful.
+    """A report on what is good, bad or doubtful in a folder, whose images are all decoded once.
 
     Args:
         root: holds root/<class>/files, or root/<split>/<class>/files with the splits train (or training), val (valid,
             validation) and test (testing), in capitals or not. Files deeper inside a class folder belong to the class;
             hidden files, __MACOSX, Thumbs.db and the like are passed over and counted.
-        on_bad: "skip" leaves bad files out and lists them; "refuse" raises if there is one.
+        on_bad: "skip" leaves bad files out and lists them; "refuse" raises an error.
         progress: show a progress bar if the scan takes longer than two seconds.
 
-    Raises:
-        DataError: if the folder is not arranged as above, has fewer than two classes with good images, or has bad files
-            and `on_bad` is "refuse".
+    A DataError says that the folder is not arranged as above, has fewer than two classes with good images, holds masks
+    of images, or has bad files and `on_bad` is "refuse".
     """
     if on_bad not in ("skip", "refuse"):
         raise DataError(f"on_bad must be 'skip' or 'refuse', not {on_bad!r}.")
     layout = find_layout(root)
     files = _decode_all(layout, progress)
-    images = tuple(file for file in files if not file.reason)
+    images, bad = (tuple(file for file in files if bool(file.reason) == is_bad) for is_bad in (False, True))
+    classes = tuple(sorted({image.class_name for image in images}))
     same_file = defaultdict(list)
     for image in images:
         same_file[image.sha256].append(image)
-    duplicates = tuple(tuple(same) for same in same_file.values() if len(same) > 1)
-    report = ScanReport(
-        root=layout.root,
-        classes=tuple(sorted({image.class_name for image in images})),
-        images=images,
-        bad=tuple(file for file in files if file.reason),
-        duplicates=duplicates,
-        ignored=len(layout.ignored),
-        strays=tuple(layout.strays),
-        notes=_notes(layout, images, duplicates),
-    )
-    if report.bad and on_bad == "refuse":
+    notes = _notes(layout, images, [same for same in same_file.values() if len(same) > 1])
+    report = ScanReport(layout.root, classes, images, bad, len(layout.ignored), tuple(layout.strays), notes)
+    if bad and on_bad == "refuse":
         raise DataError(f"There are bad files, and on_bad is 'refuse'.\n{report}")
-    if len(report.classes) < 2:
-        found = f"only '{printable(report.classes[0])}' has" if report.classes else "no class has"
+    _refuse_masks(report)
+    if len(classes) < 2:
+        found = f"only '{printable(classes[0])}' has" if classes else "no class has"
         raise DataError(f"Two classes with good images are needed, but {found} any.\n{report}")
     return report
 
@@ -124,16 +119,31 @@ def scan_folder(
 def _decode_all(layout: Layout, progress: bool) -> list[ScannedFile]:
     def decode(file: ScannedFile) -> ScannedFile:
         try:
-            data = read_image(layout.root / file.path)[1]
+            image, data = read_image(layout.root / file.path)
         except BadImageError as error:
             return replace(file, reason=error.reason)
-        return replace(file, num_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+        plain = image.getcolors(1) is not None
+        return replace(file, num_bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), plain=plain)
 
     folders = layout.class_folders.items()
     files = [ScannedFile(*key, file) for key, folder in folders for file in layout.files_below(folder)]
-    quiet = {} if progress else {"disable": True}
-    files = in_threads(decode, files, os.cpu_count(), desc="checking images", delay=2, **quiet)
+    bar: dict[str, Any] = {"desc": "checking images", "delay": 2} if progress else {"disable": True}
+    files = in_threads(decode, files, os.cpu_count(), **bar)
     return [ScannedFile(None, "", folder, reason=reason) for folder, reason in layout.unreadable.items()] + files
+
+
+def _refuse_masks(report: ScanReport) -> None:
+    """Raise a DataError if one folder holds the masks of the images in another, by their names."""
+    stems: dict[str, set[str]] = defaultdict(set)
+    for image in report.images:
+        stems[image.class_name].add(_MASK_SUFFIX.sub("", image.path.stem.casefold()))
+    for masks in filter(_MASKS.fullmatch, stems):
+        for folder in filter(_IMAGES.fullmatch, stems):
+            if 2 * len(stems[masks] & stems[folder]) > len(stems[masks]):
+                raise DataError(
+                    f"{printable(report.root)} looks like a segmentation set: '{masks}' holds masks of the same names "
+                    f"as the images in '{folder}', and is no class. Make a folder for each class, without the masks."
+                )
 
 
 def _notes(
@@ -145,15 +155,12 @@ def _notes(
     classes = sorted({name for _, name in filled})
     for split in dict.fromkeys(image.split for image in images):
         found[f"'{split}' has no image of the class"] += [name for name in classes if (split, name) not in filled]
-    alike = defaultdict(list)
-    for name in classes:
-        alike[" ".join(unicodedata.normalize("NFC", name).casefold().split())].append(repr(name))
-    for names in alike.values():
-        found["classes that differ in capitals or spaces only"] += names if len(names) > 1 else []
+    plain = {name: " ".join(unicodedata.normalize("NFKC", name).casefold().split()) for name in classes}
+    counts, alike = Counter(plain.values()), sorted(classes, key=plain.__getitem__)
+    found["classes that differ in capitals or spaces only"] += [ascii(c) for c in alike if counts[plain[c]] > 1]
     copies = defaultdict(list)
     for same in duplicates:
-        keys = [image.key for image in same]
-        equal = " = ".join([*keys[:5], "..."][: len(keys)])
+        equal = " = ".join([*(image.key for image in same[:5]), "..."][: len(same)])
         if len({image.class_name for image in same}) > 1:
             copies["in two classes, so one label is wrong"].append(equal)
         if len({image.split for image in same}) > 1:
@@ -168,9 +175,12 @@ def _notes(
         folder for folder in folders.values() if any(split_name(inner) for inner in layout.listing(folder)[0])
     ]
     found["images and folders that are not used, because they are in no class folder"] += [
-        stray for stray in layout.strays if is_image_name(stray) or (layout.root / stray).is_dir()
+        stray for stray in layout.strays if IMAGE_SUFFIX.fullmatch(stray.suffix) or (layout.root / stray).is_dir()
     ]
     found["links not followed, because they lead back to a folder already seen"] += layout.looped
+    found["images of a single colour, such as white drawings on transparent ground, which becomes white"] += [
+        image.key for image in images if image.plain
+    ]
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         found["truncated images passed as good, because this is set"] += ["PIL.ImageFile.LOAD_TRUNCATED_IMAGES"]
     return tuple(f"{what}: {some(names)}." for what, names in found.items() if names)

@@ -15,18 +15,11 @@ def split_indices(
 ) -> tuple[list[int], ...]:
     """The sorted indices of each split's images, stratified by class, without dividing a group.
 
-    Every class is in every split. Without groups, a split has its fraction of each class to within two images; with
-    groups, to within the largest group: groups are placed from large to small, each where most images are still
-    missing. (scikit-learn's `StratifiedGroupKFold` makes folds of equal size only, and may leave a class out.)
-
-    Args:
-        labels: class of each image, shape (n,), numbers or names, in an order that does not depend on the machine.
-        fractions: of each split, such as (0.7, 0.15, 0.15); they sum to 1.
-        groups: group (patient, drawing) of each image, shape (n,); None if the images are independent.
-        seed: another seed gives another division.
-
-    Raises:
-        DataError: if the fractions do not sum to 1, or a class has too few images or groups.
+    `labels` and `groups` (patient, drawing) have one entry for each image; `fractions` sum to 1. Every class is in
+    every split. A split has its fraction of each class to within two images; with groups, to within the largest group:
+    groups are placed from large to small, each where most images are still missing. (scikit-learn's
+    `StratifiedGroupKFold` makes folds of equal size only, and may leave a class out.) A DataError says that the
+    fractions do not sum to 1, or that a class has too few images or groups.
     """
     if len(fractions) < 2 or not all(0 < f < 1 for f in fractions) or not np.isclose(sum(fractions), 1):
         shown = ", ".join(f"{fraction:.4g}" for fraction in fractions)
@@ -40,13 +33,11 @@ def split_indices(
     table = coo_array((np.ones(len(label), dtype=np.intp), (group, label))).tocsr()  # images by group and class
     counts = np.bincount(table.indices)  # groups of each class
     if counts.min() < len(fractions):
-        what = "images" if table.shape[0] == len(label) else "groups"
-        name, count = classes[counts.argmin()], counts.min()
-        raise DataError(f"class '{name}' needs at least {len(fractions)} {what}, one for each split, and has {count}.")
+        what = f"at least {len(fractions)} {'images' if table.shape[0] == len(label) else 'groups'}"
+        raise DataError(f"class '{classes[counts.argmin()]}' needs {what}, one for each split, and has {counts.min()}.")
     rng = np.random.default_rng(seed)
     for _ in range(20):  # another order may succeed where the first does not
-        split = _distribute(table, np.array(fractions), rng)
-        if split is not None:
+        if (split := _distribute(table, np.array(fractions), rng)) is not None:
             return tuple(np.flatnonzero(split[group] == number).tolist() for number in range(len(fractions)))
     what = f"in which each of the {len(fractions)} splits has all {len(classes)} classes"
     raise DataError(f"no division of {table.shape[0]} groups was found {what}: more groups are needed.")
@@ -55,27 +46,21 @@ def split_indices(
 def groups_from(keys: Sequence[str], rule: str | re.Pattern[str] | Callable[[str], str]) -> list[str]:
     """The group of each image, from its key, such as "train/NORMAL/IM-0115-0001.jpeg".
 
-    Args:
-        keys: one for each image.
-        rule: a regular expression that is searched anywhere in the key. Its first bracketed group names the image's
-            group; the whole match does if there is no bracket, or it took no part. Or a function from key to group.
-
-    Raises:
-        DataError: if the expression is not valid, or some keys have no group; the first few are named.
+    `rule` is a function from key to group, or a regular expression that is searched anywhere in the key. Its first
+    bracketed group names the image's group; the whole match does if there is no bracket, or it took no part. A
+    DataError says that the expression is not valid, or names the first few keys without a group.
     """
     if isinstance(rule, (str, re.Pattern)):
         try:
             pattern = re.compile(rule)
         except re.error as error:
             raise DataError(f"groups: {rule!r} is not a regular expression ({error}).") from error
-        matches = [pattern.search(key) for key in keys]
-        names = [match and ((match.re.groups and match[1]) or match[0]) for match in matches]
+        names = [match and ((pattern.groups and match[1]) or match[0]) for match in map(pattern.search, keys)]
         problem = f"do not match {pattern.pattern!r}"
     else:
         names, problem = [rule(key) for key in keys], "get no name from the function"
-    missing = [key for key, name in zip(keys, names, strict=True) if name is None or name == ""]
-    if missing:
-        examples = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+    if missing := [key for key, name in zip(keys, names, strict=True) if name is None or name == ""]:
+        examples = ", ".join([*missing[:5], "..."][: len(missing)])
         raise DataError(f"groups: {len(missing)} of {len(keys)} images {problem}: {examples}")
     return [str(name) for name in names]
 
@@ -85,13 +70,11 @@ def joined_groups(*groupings: ArrayLike) -> NDArray[np.int32]:
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    first_of_group = []  # for each image and grouping, the first image of the same group
-    for grouping in groupings:
-        _, first, number = np.unique(np.asarray(grouping), return_index=True, return_inverse=True)
-        first_of_group.append(first[number])
-    count = len(first_of_group[0])
-    links = np.tile(np.arange(count), len(groupings)), np.concatenate(first_of_group)
-    return connected_components(coo_array((np.ones(len(links[0])), links), shape=(count, count)), directed=False)[1]
+    found = [np.unique(np.asarray(grouping), return_index=True, return_inverse=True) for grouping in groupings]
+    first = np.concatenate([first[number] for _, first, number in found])  # for each image, the first of its group
+    count = len(first) // len(groupings)
+    links = coo_array((np.ones(len(first)), (np.arange(len(first)) % count, first)), shape=(count, count))
+    return connected_components(links, directed=False)[1]
 
 
 def _distribute(table: Any, fractions: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.intp] | None:
@@ -101,10 +84,8 @@ def _distribute(table: Any, fractions: NDArray[np.float64], rng: np.random.Gener
     """
     sizes = table.sum(axis=1)
     in_class = np.append(table.sum(axis=0), sizes.sum())  # the last column counts images of any class
-    wanted = fractions[:, None] * in_class
-    filled = np.zeros_like(wanted)
-    groups_left = np.bincount(table.indices)
-    split = np.empty(len(sizes), dtype=np.intp)
+    wanted, groups_left = fractions[:, None] * in_class, np.bincount(table.indices)
+    filled, split = np.zeros_like(wanted), np.empty(len(sizes), dtype=np.intp)
     order = rng.permutation(len(sizes))
     for group in order[np.argsort(-sizes[order], kind="stable")]:
         entries = slice(*table.indptr[group : group + 2])

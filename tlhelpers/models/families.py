@@ -1,7 +1,6 @@
 """The table of architectures: where each keeps its head, and what its blocks are called.
 
-A *block* is a named piece of the backbone, in the order in which an image passes through. Every parameter of a
-network belongs to exactly one block or to the head; a test checks this for every row of the table.
+A *block* is a named piece of the backbone, first block first. Every parameter belongs to one block or to the head.
 """
 
 from collections.abc import Callable
@@ -94,21 +93,31 @@ def find_arch(name: str) -> Arch:
     return ARCHS[name]
 
 
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The network inside what PyTorch puts around one: `torch.compile`, `DataParallel`, averages of weights."""
+    if type(model).__module__.startswith("torch.") and isinstance(model, nn.Module):
+        for name, inside in model.named_children():
+            if name in ("_orig_mod", "module", "_fsdp_wrapped_module"):
+                return unwrapped(inside)
+    return model
+
+
 def family_of(model: nn.Module) -> Family:
-    """The family of a network, recognised by its class (of a frozen one, by a base class); a ModelError if unknown."""
-    classes = {f"{base.__module__}.{base.__name__}" for base in type(model).__mro__}
+    """The family of a network, recognised by its class or a base class; a ModelError if it is unknown."""
+    classes = {f"{base.__module__}.{base.__name__}" for base in type(unwrapped(model)).__mro__}
     for family in FAMILIES.values():
         if family.built_by in classes:
             return family
+    known = ", ".join(family.built_by for family in FAMILIES.values())
     raise ModelError(
-        f"{type(model).__name__} is of no family in the table ({', '.join(FAMILIES)}), so its head and blocks are "
-        "not known. Freeze its parts with tl.freeze_modules(part, ...) and give their parameters to the optimizer."
+        f"{type(model).__module__}.{type(model).__name__} is of no family in the table ({known}): its head and blocks "
+        "are unknown. Freeze its parts with tl.freeze_modules(part, ...) and give their parameters to the optimizer."
     )
 
 
 def head_path(model: nn.Module) -> str:
     """Path of the last linear layer, for instance "fc" or "classifier.6"; a ModelError if it is not linear."""
-    path = family_of(model).head
+    path, model = family_of(model).head, unwrapped(model)
     if path.endswith("[-1]"):
         path = _children(model, path.removesuffix("[-1]"))[-1]
     head = model.get_submodule(path)
@@ -122,19 +131,21 @@ def head_path(model: nn.Module) -> str:
 
 def get_head(model: nn.Module) -> nn.Linear:
     """The last linear layer, (batch, in_features) -> (batch, classes)."""
-    head = model.get_submodule(head_path(model))
+    path = head_path(model)
+    head = unwrapped(model).get_submodule(path)
     assert isinstance(head, nn.Linear)
     return head
 
 
 def get_blocks(model: nn.Module) -> dict[str, list[nn.Module]]:
     """The modules of each block of the backbone, first block first. The head is not among them."""
-    return {name: [model.get_submodule(path) for path in paths] for name, paths in block_paths(model).items()}
+    module = unwrapped(model).get_submodule
+    return {name: [module(path) for path in paths] for name, paths in block_paths(model).items()}
 
 
 def block_paths(model: nn.Module) -> Paths:
     """The paths, inside the network, of the modules of each block of the backbone, first block first."""
-    blocks, paths = family_of(model).blocks, Paths()
+    blocks, paths, model = family_of(model).blocks, Paths(), unwrapped(model)
     for name, block in (blocks if isinstance(blocks, dict) else blocks(model)).items():
         paths |= {path: [path] for path in _children(model, name[:-2])} if name.endswith(".*") else {name: block}
     return paths

@@ -1,15 +1,16 @@
 """Freezing that lasts, and the modes of modules.
 
 `requires_grad = False` stops the optimizer but not BatchNorm, whose running statistics move in training mode, and
-`eval()` on the frozen part lasts only until somebody calls `train()` on the whole network. So a frozen module gets a
-class of its own here, `FrozenBatchNorm2d` for `BatchNorm2d`, whose `train()` leaves it in evaluation mode; its
-`state_dict()` and what `isinstance` says stay as they were. `unfreeze` gives the old class back.
+`eval()` on the frozen part lasts only until somebody calls `train()` on the whole network. So a frozen module gets an
+attribute `train` that hides the method and leaves the module in evaluation mode. Its class stays what it was.
 """
 
 import contextlib
-import functools
 import itertools
-from collections.abc import Iterable, Iterator
+import math
+import weakref
+from collections.abc import Iterator
+from numbers import Real
 from typing import Any
 
 import pandas as pd
@@ -21,69 +22,52 @@ from tlhelpers.errors import ModelError, closest
 from tlhelpers.models.families import get_blocks, get_head
 
 
-class Frozen:
-    """First base of a frozen module's class, before the original one: its `train` keeps evaluation mode."""
+class _StayFrozen:
+    """What `train` is for a frozen module: it stays in evaluation mode; unfrozen modules below it follow `mode`."""
 
-    def train(self, mode: bool = True) -> Any:
-        """Stay in evaluation mode; modules below that were unfrozen follow `mode`."""
-        self.training = False
-        for child in self.children():  # type: ignore[attr-defined]  # nn.Module's, the original class below this one
-            child.train(mode)
-        return self
+    def __init__(self, module: nn.Module) -> None:
+        self._module = weakref.ref(module)  # a circle of references would keep dead networks in memory
 
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        # Classes made at run time have no name to be found by; copies and pickles go through the original class.
-        return _new_frozen, (type(self).__mro__[2],), self.__dict__
+    def __call__(self, mode: bool = True) -> nn.Module | None:
+        if (module := self._module()) is not None:
+            module.training = False
+            for child in module.children():
+                child.train(mode)
+        return module
 
-
-@functools.cache
-def _frozen_class(original: Any) -> Any:
-    # torch's tracers treat a class by its module's name ("torch.nn..."), so that stays what it was.
-    return type(f"Frozen{original.__name__}", (Frozen, original), {"__module__": original.__module__})
+    def __reduce__(self) -> tuple[Any, ...]:  # a copy's belongs to the copied module
+        return _StayFrozen, (self._module(),)
 
 
-def _new_frozen(original: Any) -> nn.Module:
-    frozen = _frozen_class(original)
-    return frozen.__new__(frozen)
+def is_frozen(module: nn.Module) -> bool:
+    """True if `freeze_modules` froze this module."""
+    return isinstance(vars(module).get("train"), _StayFrozen)
 
 
 def freeze_modules(*modules: nn.Module) -> None:
-    """Freeze modules and all below them: parameters, BatchNorm statistics, dropout; for networks of any kind.
-
-    Gradients left over from earlier steps are dropped, since an optimizer would apply them once more.
-    """
-    for module in _below(modules):
-        if not isinstance(module, Frozen):
-            original: Any = type(module)
-            module.__class__ = _frozen_class(original)
+    """Freeze modules and all below them: parameters, BatchNorm statistics, dropout; for networks of any kind."""
+    for module in itertools.chain(*(each.modules() for each in modules)):
+        vars(module)["train"] = _StayFrozen(module)
         module.training = False
         for parameter in module.parameters(recurse=False):
             parameter.requires_grad_(False)
-            parameter.grad = None
+            parameter.grad = None  # an optimizer would apply what is left of earlier steps once more
 
 
 def unfreeze_modules(*modules: nn.Module) -> None:
     """Undo `freeze_modules`: all parameters trainable; `train()` and `eval()` set the mode again."""
-    for module in _below(modules):
-        if isinstance(module, Frozen):
-            module.__class__ = type(module).__mro__[2]
+    for module in itertools.chain(*(each.modules() for each in modules)):
+        if is_frozen(module):
+            del vars(module)["train"]
         for parameter in module.parameters(recurse=False):
             parameter.requires_grad_(True)
-
-
-def _below(modules: Iterable[nn.Module]) -> list[nn.Module]:
-    return [inner for module in modules for inner in module.modules()]
 
 
 def freeze(model: nn.Module, up_to: str | None = None) -> nn.Module:
     """Freeze the backbone up to and including a block; later blocks and the head become trainable.
 
-    Args:
-        model: a network of a known family; changed in place, and returned.
-        up_to: a block's name, as `trainable_table` lists them ("layer3"); None freezes the whole backbone.
-
-    Raises:
-        ModelError: if the network's family or the block is not known.
+    `up_to` is a block's name, as `trainable_table` lists them ("layer3"); None freezes the whole backbone. The network
+    is changed in place, and returned. A ModelError says that its family or the block is not known.
     """
     blocks = get_blocks(model)
     if up_to is not None and up_to not in blocks:
@@ -136,9 +120,9 @@ def trainable_table(model: nn.Module) -> pd.DataFrame:
     Columns: `parameters`, `trainable` (counts), `batchnorm`: "frozen", "moves" (`train()` updates it) or "-" (none).
     """
     rows = {}
-    for name, modules in _parts(model).items():
+    for name, modules in _blocks_and_head(model).items():
         parameters = [parameter for module in modules for parameter in module.parameters()]
-        norms = [isinstance(norm, Frozen) for norm in _below(modules) if isinstance(norm, _NormBase)]
+        norms = [is_frozen(norm) for module in modules for norm in module.modules() if isinstance(norm, _NormBase)]
         state = "-" if not norms else "frozen" if all(norms) else "moves"
         rows[name] = sum(p.numel() for p in parameters), sum(p.numel() for p in parameters if p.requires_grad), state
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["parameters", "trainable", "batchnorm"])
@@ -147,26 +131,23 @@ def trainable_table(model: nn.Module) -> pd.DataFrame:
     return table
 
 
-def _parts(model: nn.Module) -> dict[str, list[nn.Module]]:
+def _blocks_and_head(model: nn.Module) -> dict[str, list[nn.Module]]:
     return {**get_blocks(model), "head": [get_head(model)]}
 
 
 def param_groups(model: nn.Module, lr: float | dict[str, float], *, factor: float = 1.0) -> list[dict[str, Any]]:
     """Parameter groups for an optimizer, one for each block that trains: discriminative learning rates.
 
-    The groups have `params`, `lr` and `name`, first block first. Frozen parameters are in none.
-
-    Args:
-        model: a network of a known family.
-        lr: the head's learning rate; or one for each trainable block by name, the head being "head".
-        factor: with one `lr`, each block's learning rate is `factor` times that of the next trainable block; ULMFiT
-            (Howard and Ruder 2018) divides by 2.6, so its factor is 0.38.
-
-    Raises:
-        ModelError: if `lr` names a block that is unknown or frozen, or leaves out one that trains.
+    The groups have `params`, `lr` and `name`, first block first. Frozen parameters are in none. `lr` is the learning
+    rate of the head, or one for each trainable block by name, the head being "head". With one `lr`, each block's
+    learning rate is `factor` times that of the next trainable block; ULMFiT (Howard and Ruder 2018) divides by 2.6, so
+    its factor is 0.38. A ModelError says that `lr` does not name the blocks that train, or is no number.
     """
+    for value in [factor, *(lr.values() if isinstance(lr, dict) else [lr])]:
+        if not isinstance(value, Real) or not 0 <= float(value) < math.inf:
+            raise ModelError(f"a learning rate, or its factor, is {value!r}; expected a number, 0 or more")
     groups: list[dict[str, Any]] = []
-    for name, modules in _parts(model).items():
+    for name, modules in _blocks_and_head(model).items():
         if trainable := [p for module in modules for p in module.parameters() if p.requires_grad]:
             groups.append({"params": trainable, "name": name})
     names = [group["name"] for group in groups]

@@ -1,11 +1,9 @@
 """Load a network with its weights, and give it a head for a new task."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import nn
 from torchvision.models import get_model, vgg
@@ -13,7 +11,7 @@ from torchvision.models import get_model, vgg
 from tlhelpers.device import current_profile
 from tlhelpers.errors import ModelError, WeightsError
 from tlhelpers.models.cards import ModelCard
-from tlhelpers.models.families import ARCHS, Arch, find_arch, get_blocks, get_head, head_path
+from tlhelpers.models.families import Arch, find_arch, get_head, head_path, unwrapped
 from tlhelpers.models.weights import pretrained, pretrained_preprocessing
 
 
@@ -29,8 +27,8 @@ def load_model(
     """Load a network; it is torchvision's or timm's own class, with a `card` added.
 
     Args:
-        arch: a row of `arch_table()`; None takes `current_profile().arch`. "vgg16" means `vgg16_gap`, which comes with
-            the package, if `weights` is "embedded", and in the quick profile unless `weights` is "imagenet".
+        arch: a name in `families.ARCHS`; None takes `current_profile().arch`. "vgg16" means `vgg16_gap`, which comes
+            with the package, if `weights` is "embedded", and in the quick profile unless `weights` is "imagenet".
         num_classes: outputs of a new head; None keeps the old one.
         classes: names of the outputs, instead of their number.
         weights: "embedded" (ours, trained on Tiny ImageNet), "imagenet", "none" (random numbers), or None for the
@@ -38,12 +36,9 @@ def load_model(
         size: side of the images in pixels; None takes the size that the weights were trained on.
         seed: of the random numbers of a new head, and of all weights with "none". The global generator stays as it is.
 
-    Returns:
-        the network on the CPU in evaluation mode, (batch, 3, size, size) -> logits (batch, classes).
-
-    Raises:
-        ModelError: for an unknown architecture, a size below 32 pixels, or fewer than two classes.
-        WeightsError: if `weights` is unknown, not available in this profile, damaged, or cannot be downloaded.
+    The network, (batch, 3, size, size) -> logits (batch, classes), is on the CPU in evaluation mode. A ModelError says
+    that the architecture is unknown, the size below 32 pixels, or the number of classes below 2; a WeightsError, that
+    `weights` are unknown, not available in this profile, damaged, or cannot be downloaded.
     """
     if weights not in (None, "embedded", "imagenet", "none"):
         raise WeightsError(f"weights '{weights}' are not known; expected 'embedded', 'imagenet', 'none' or None")
@@ -96,8 +91,7 @@ def replace_head(
 ) -> nn.Module:
     """Replace the last linear layer by a new, trainable one; changes the model and its card in place, and returns it.
 
-    The new layer has `num_classes` outputs, 2 or more, or one for each of `classes`; `seed` is that of its random
-    numbers (PyTorch's own initialisation of `nn.Linear`).
+    The new layer, initialised with `seed`, has `num_classes` outputs, 2 or more, or one for each of `classes`.
     """
     count = num_classes if classes is None else len(classes)
     if count is None or count < 2 or (num_classes is not None and num_classes != count):
@@ -107,18 +101,8 @@ def replace_head(
         torch.manual_seed(seed)
         new = nn.Linear(old.in_features, count).to(old.weight.device, old.weight.dtype)
     parent, _, name = head_path(model).rpartition(".")
-    setattr(model.get_submodule(parent), name, new)
-    if isinstance(card := getattr(model, "card", None), ModelCard):
-        model.card = replace(card, classes=tuple(classes or ()))  # type: ignore[assignment]
+    network: Any = unwrapped(model)
+    setattr(network.get_submodule(parent), name, new)
+    if isinstance(card := getattr(network, "card", None), ModelCard):
+        network.card = replace(card, classes=tuple(classes or ()))
     return model
-
-
-def arch_table() -> pd.DataFrame:
-    """The table of architectures: head, its input features, blocks and number of parameters; reads no weights."""
-    rows = []
-    for row in ARCHS.values():
-        with torch.device("meta"):
-            model = build(row)
-        count = sum(math.prod(p.shape) for p in model.parameters())
-        rows.append((row.name, head_path(model), get_head(model).in_features, ", ".join(get_blocks(model)), count))
-    return pd.DataFrame(rows, columns=["arch", "head", "features", "blocks", "parameters"]).set_index("arch")

