@@ -163,7 +163,9 @@ class Space(dict):
         return out.getvalue()
 
     def train(self, line, **variables):
-        return self.cli(f"train {line} --weights none --arch mobilenet_v3_small --size 32 --epochs 1 --batch-size 4", **variables)
+        return self.cli(
+            f"train {line} --weights none --arch mobilenet_v3_small --size 32 --epochs 1 --batch-size 4", **variables
+        )
 
     def answers(self, *images, model=None):
         """The probabilities of each image, to five digits."""
