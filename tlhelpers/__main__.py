@@ -238,7 +238,8 @@ def _claim(folder: Path, options: argparse.Namespace) -> list[Path]:
     if folder.exists() and not folder.is_dir():
         raise TrainingError(f"{folder} is a file; --out needs a folder")
     old = [file for place in ("", "seed*/") for name in RESULTS + CHECKPOINTS for file in folder.glob(place + name)]
-    if folder.exists() and any(folder.iterdir()) and not {"report.json", "last.pt"} & {file.name for file in old}:
+    names = {file.name for file in folder.rglob("*") if file.is_file()} - {"in_use.lock"}
+    if names and not {"report.json", *CHECKPOINTS} & {file.name for file in old}:
         raise TrainingError(f"{folder} holds other files; name a new folder with --out, so that nothing is lost")
     make_folder(folder)
     if not options.resume:
