@@ -16,6 +16,7 @@ import pickle
 import random
 import shlex
 import struct
+import time
 import warnings
 from pathlib import Path
 from unittest import mock
@@ -303,3 +304,22 @@ class Silent(nn.Module):
 
     def forward(self, logits, labels):
         return None
+
+
+class Remapped(list):
+    """The images of a data set, with the labels 0 and 2 for 0 and 1."""
+
+    def __init__(self, dataset):
+        super().__init__((image, 2 * label) for image, label in dataset)
+        self.dataset = dataset
+
+
+class Endless(torch.utils.data.IterableDataset):
+    """Images without a number."""
+
+    def __iter__(self):
+        return iter([(torch.rand(3, 32, 32), 0)])
+
+
+def refuse(image):
+    raise tl.DataError("first line\nsecond line")

@@ -1,14 +1,13 @@
 """Helpers for the chapter "Transfer Learning and Fine-Tuning in PyTorch".
 
-The names are listed in `__init__.pyi`; each is imported when it is first used, so `import tlhelpers` is quick
-and `python -m tlhelpers doctor` works where torch itself is broken.
+The names are in `__init__.pyi`; each is imported when it is first used, so `doctor` works where torch is broken.
 """
 
 import os
 import sys
 
-# On Linux the threads of one torch operation wait for each other in a busy loop. If another program uses one of the
-# cores, that wastes whole time slices: a network ran 15 times slower on 2 cores. "passive" makes them sleep instead.
+# On Linux torch's threads wait for each other in a busy loop, which wastes whole time slices if another program runs,
+# too: a network was 15 times slower on 2 cores. "passive" makes them sleep.
 if "torch" not in sys.modules:  # torch reads the variable once, when it is imported
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 

@@ -125,8 +125,7 @@ def _train(options: argparse.Namespace) -> int:
 
     if silent := options.quiet or options.json:
         os.environ["TQDM_DISABLE"] = "1"
-    results: list[dict[str, Any]] = []
-    lines: list[str] = []
+    results, lines = list[dict[str, Any]](), list[str]()
     with contextlib.redirect_stdout(io.StringIO() if silent else sys.stdout):
         used, data = tl.current_profile(), _load(options)
         print(data, used, sep="\n")
@@ -165,7 +164,7 @@ def _load(options: argparse.Namespace) -> Any:
     seeds = range(options.seed, options.seed + options.seeds)
     options.places = {seed: out / f"seed{seed}" if out and len(seeds) > 1 else out for seed in seeds}
     options.stale = [] if out is None else _claim(out, options)
-    name = options.data or profile.data
+    name = profile.data if options.data is None else options.data
     given = {"groups": options.group, "on_bad": options.on_bad, "seed": options.split_seed}
     given = {option: value for option, value in given.items() if value is not None}
     data = tl.load_data(user_path(name) if user_path(name).exists() else name, **given)
@@ -174,9 +173,7 @@ def _load(options: argparse.Namespace) -> Any:
     return data
 
 
-def _train_once(
-    data: Any, options: argparse.Namespace, seed: int, place: Path | None
-) -> tuple[dict[str, Any], str, str]:
+def _train_once(data: Any, options: argparse.Namespace, seed: int, place: Path | None) -> tuple[Any, str, str]:
     """Train with one seed and write all results; returns the scores, a line that says them, and why it stopped."""
     import tlhelpers as tl
     from tlhelpers.checkpoints import CheckpointFolder
@@ -196,9 +193,8 @@ def _train_once(
     options.stale = []
     checkpoint = None if place is None else tl.Checkpoint(place, resume=options.resume)
     settings = {"batch_size": options.batch_size, "augment": not options.no_augment, "seed": seed}
-    run = tl.fit(
-        model, data, epochs=tl.Epochs(options.epochs, keep=options.keep), lr=lr, checkpoint=checkpoint, **settings
-    )
+    epochs = tl.Epochs(options.epochs, keep=options.keep)
+    run = tl.fit(model, data, epochs=epochs, lr=lr, checkpoint=checkpoint, **settings)
     if not run.kept_epoch:
         print("Training was interrupted before its first epoch ended, so there is nothing to keep.", file=sys.stderr)
         raise KeyboardInterrupt
@@ -244,10 +240,9 @@ def _claim(folder: Path, options: argparse.Namespace) -> list[Path]:
     make_folder(folder)
     if not options.resume:
         return old
-    others = [file for file in old if file.parent not in options.places.values() and file.name != "seeds.json"]
-    if others:
+    if others := [f for f in old if f.parent not in options.places.values() and f.name != "seeds.json"]:
         raise TrainingError(f"{others[0]} is of another training, which cannot be resumed like this")
-    return [file for file in old if file.name in RESULTS]
+    return []
 
 
 def _write(path: Path, text: str) -> None:
@@ -256,10 +251,10 @@ def _write(path: Path, text: str) -> None:
 
 
 def _weights_of(run: Path) -> Path:
-    """The file with the weights of a run; of an unfinished one, those of its best epoch so far."""
+    """The file with the weights of a run; of an unfinished one, which has no newer, those of its best epoch so far."""
     found = [run / name for name in (WEIGHTS_FILE, CHECKPOINTS[0]) if (run / name).exists()]
     if found or not run.is_dir():
-        return found[0] if found else run
+        return max(found, key=lambda file: file.stat().st_mtime) if found else run
     if seeds := sorted(str(place) for place in run.glob("seed*") if place.is_dir()):
         raise WeightsError(f"{run} holds a training with several seeds; name the run of one: {', '.join(seeds)}")
     raise WeightsError(f"{run} holds no network; there is no file {run / WEIGHTS_FILE}, which `train --out` writes")

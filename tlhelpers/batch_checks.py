@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import ConcatDataset, Dataset, Subset, default_collate
 
 from tlhelpers.data.dataset import ImageData, ImageSplit
 from tlhelpers.errors import DataError, ModelError, TLError, TrainingError, describe, quoted
@@ -52,10 +52,10 @@ def _class_names(source: Any) -> tuple[str, ...]:
     if isinstance(source, nn.Module):
         return tuple(getattr(getattr(unwrapped(source), "card", None), "classes", ()))
     data = getattr(source, "dataset", None)
-    while data is not None and not isinstance(getattr(data, "classes", None), list | tuple):  # Subset, ConcatDataset
-        data = getattr(data, "dataset", None) or next(iter(getattr(data, "datasets", ())), None)
-    unknown = data is None or getattr(data, "target_transform", None) is not None
-    return () if data is None or unknown else tuple(map(str, data.classes))
+    while isinstance(data, Subset | ConcatDataset):
+        data = data.dataset if isinstance(data, Subset) else data.datasets[0]
+    names, changed = getattr(data, "classes", None), getattr(data, "target_transform", None) is not None
+    return tuple(map(str, names)) if isinstance(names, list | tuple) and not changed else ()
 
 
 @dataclass(eq=False)
@@ -65,6 +65,7 @@ class OwnBatches(EpochBatches):
     order: Any  # the batches
     name: str
     outputs: int | None  # of the network, if they are known
+    channels: int  # of the images that it takes
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         batches = read_batches(self.order, getattr(self.order, "num_workers", 0), f"your batches '{self.name}'")
@@ -77,13 +78,16 @@ class OwnBatches(EpochBatches):
             found = ", ".join(map(describe, parts))
             raise TrainingError(f"{where} is ({found}); expected two tensors, images and labels")
         images, labels = parts
-        if self.outputs and not (images.ndim == 4 and images.shape[1] == 3 and images.is_floating_point()):
-            raise TrainingError(f"images of {where} are {describe(images)}; expected floats (batch, 3, height, width)")
+        c = self.channels
+        if self.outputs and not (images.ndim == 4 and images.shape[1] == c and images.is_floating_point()):
+            raise TrainingError(
+                f"images of {where} are {describe(images)}; expected floats (batch, {c}, height, width)"
+            )
         if labels.shape != images.shape[:1] or labels.is_floating_point() or labels.is_complex():
             raise TrainingError(f"labels of {where} are {describe(labels)}; expected whole numbers ({len(images)},)")
-        labels = labels.long()
+        labels, known = labels.long(), labels[labels != -100]  # the loss leaves out images with the label -100
         on_cpu = labels.device.type == "cpu"  # a GPU would have to be waited for
-        if self.outputs and on_cpu and len(wrong := labels[(labels < 0) | (labels >= self.outputs)]):
+        if self.outputs and on_cpu and len(wrong := known[(known < 0) | (known >= self.outputs)]):
             raise TrainingError(f"{where} has the label {int(wrong[0])}; the network's are 0 to {self.outputs - 1}")
         return images, labels
 
@@ -94,13 +98,14 @@ def checked_batches(model: nn.Module, train: Any, val: Any) -> tuple[OwnBatches,
     outputs = None
     with contextlib.suppress(ModelError):
         outputs = get_head(model).out_features
-    first, generator = OwnBatches(val, "val", outputs), getattr(val, "generator", None)
+    channels = next((each.in_channels for each in model.modules() if isinstance(each, nn.Conv2d)), 3)
+    first, generator = OwnBatches(val, "val", outputs, channels), getattr(val, "generator", None)
     state = None if generator is None else generator.get_state()
     with seeded(0, device_of(model)):
         next(iter(first), None)
     if generator is not None:
         generator.set_state(state)
-    return OwnBatches(train, "train", outputs), first
+    return OwnBatches(train, "train", outputs, channels), first
 
 
 def read_batches(batches: Iterable[Any], workers: int, what: str) -> Iterator[Any]:
@@ -111,16 +116,18 @@ def read_batches(batches: Iterable[Any], workers: int, what: str) -> Iterator[An
             yield batch
             number += 1
     except Exception as error:
-        if memory_ran_out(error) or WORKER_DIED in str(error):
+        if memory_ran_out(error):
             raise
         last = (str(error).strip().splitlines() or [""])[-1]  # from a worker it comes with the worker's whole traceback
         if isinstance(error, TLError):
-            raise type(error)(last.partition("Error: ")[2] if workers else str(error)) from error
+            raise type(error)(str(error).rpartition(f"{type(error).__name__}: ")[2].strip()) from error
         if workers and number == 1 and "in DataLoader worker process" not in str(error):
             text = f"the processes that read {what} could not begin ({last}). On Windows and macOS a script must do its"
             text += ' work below `if __name__ == "__main__":`, and what it gives them, such as augment=, must be'
             text += " defined in a file, outside of functions and notebooks. Or take workers=0"
             raise TrainingError(text) from error
+        if WORKER_DIED in str(error):
+            raise
         raise TrainingError(f"batch {number} of {what} could not be made ({type(error).__name__}: {last})") from error
 
 

@@ -9,6 +9,7 @@ Validation images are never augmented, so the frozen prefix runs over them once 
 much memory are read again in every epoch, by worker processes.
 """
 
+import contextlib
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -43,7 +44,10 @@ class BatchSources:
 def own_batches(model: nn.Module, batches: Mapping[str, Any]) -> BatchSources:
     """Your own batches, fed to the whole network; a TrainingError if "train" or "val" is missing, empty or wrong."""
     for split in ("train", "val"):
-        if not hasattr(batches.get(split), "__len__") or len(batches[split]) == 0:
+        size = 0
+        with contextlib.suppress(KeyError, TypeError):  # a loader of an IterableDataset has no length
+            size = len(batches[split])
+        if not size:
             raise TrainingError(f"'{split}' has no batch; expected sized batches for the keys 'train' and 'val'")
     return BatchSources(*checked_batches(model, batches["train"], batches["val"]), model, model)
 

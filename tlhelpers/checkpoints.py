@@ -1,7 +1,6 @@
-"""Checkpoints: all that a run needs to resume, in another process, exactly where it stopped.
+"""Checkpoints: after each epoch `last.pt` gets all that a run needs to resume exactly where it stopped.
 
-After each epoch `last.pt` is replaced, in one step, by what `Trainer.state_dict` gives. `best.safetensors` has only
-the best epoch's weights, for `tl.load`.
+Each replaces the one before in one step. `best.safetensors` has only the best epoch's weights, for `tl.load`.
 """
 
 import contextlib
@@ -20,6 +19,7 @@ from torch import nn
 from tlhelpers.errors import CheckpointError
 from tlhelpers.files import atomic_write, make_folder, remove_leftovers, user_path
 from tlhelpers.models.cards import ModelCard
+from tlhelpers.models.families import ARCHS
 from tlhelpers.models.saving import save
 from tlhelpers.options import Checkpoint
 
@@ -76,7 +76,7 @@ class CheckpointFolder:
 
     def save_best(self, model: nn.Module) -> None:
         """Replace the file with the best weights, if the network has a card to say what they are."""
-        if hasattr(model, "card"):
+        if getattr(getattr(model, "card", None), "arch", None) in ARCHS:
             with self._writing():
                 save(model, self.best_path)
 

@@ -1,7 +1,4 @@
-"""Which profile, device and precision are in force, and why.
-
-Two profiles run the same notebooks: `quick` (a laptop CPU, no network) and `full` (downloaded weights and real data).
-"""
+"""Which profile (`quick`: no network; `full`: downloads), device and precision are in force, and why."""
 
 import functools
 import os

@@ -17,7 +17,7 @@ from tlhelpers.device import current_profile
 from tlhelpers.errors import DataError, ModelError, at_least
 from tlhelpers.loop import compute_logits, place
 from tlhelpers.models.cards import get_card
-from tlhelpers.models.families import get_head
+from tlhelpers.models.families import get_head, unwrapped
 from tlhelpers.progress import tqdm
 
 
@@ -65,7 +65,7 @@ def predict(model: nn.Module, images: AnyImage | Iterable[AnyImage], *, top: int
 
 def compute_features(model: nn.Module, split: ImageSplit, *, batch_size: int = 64) -> torch.Tensor:
     """Penultimate-layer features of every image, float32 (images, in_features of the head), on the CPU."""
-    profile = current_profile()
+    profile, model = current_profile(), unwrapped(model)  # a compiled network would not see the hook
     place(model, profile.device)
     features: list[torch.Tensor] = []
     with get_head(model).register_forward_pre_hook(lambda _, inputs: features.append(inputs[0].float().cpu())):

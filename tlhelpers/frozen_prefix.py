@@ -17,10 +17,8 @@ from torchvision.ops import stochastic_depth
 from tlhelpers.models.freezing import preserve_modes, train_mode
 
 # Layers and functions that compute the same in training as in evaluation, given that their parameters do not move.
-_FIXED_FILES = (
-    *(f"torch.nn.modules.{name}" for name in ("activation", "conv", "flatten", "linear", "padding")),
-    "timm.layers.adaptive_avgmax_pool",
-)
+_FIXED_FILES = {f"torch.nn.modules.{name}" for name in ("activation", "conv", "flatten", "linear", "padding")}
+_FIXED_FILES.add("timm.layers.adaptive_avgmax_pool")
 _FIXED = (nn.MaxPool2d, nn.AvgPool2d, pooling._AdaptiveAvgPoolNd, pooling._AdaptiveMaxPoolNd, nn.Upsample)
 _RANDOM = (nn.RReLU, activation.MultiheadAttention)
 _FIXED_CALLS = {

@@ -101,7 +101,7 @@ class FileBatches(EpochBatches):
     pinned: bool  # in memory from which a GPU can copy by itself
 
     def __iter__(self) -> Iterator[Any]:
-        random = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
+        random = torch.Generator().manual_seed((self.seed * 100_003 + self.epoch) % 2**63)
         options: Any = {"batch_sampler": self.order, "num_workers": self.workers, "pin_memory": self.pinned}
         loader: DataLoader[Any] = DataLoader(self.images, collate_fn=collate_images, generator=random, **options)
         yield from read_batches(loader, self.workers, f"the images of '{self.images.split.name}'")

@@ -134,7 +134,8 @@ def explained(batches: Any) -> Iterator[None]:
 
 def memory_ran_out(error: Exception) -> bool:
     """True if there was not enough memory, on a GPU or elsewhere; PyTorch says the latter in a RuntimeError."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error)
+    said = any(words in str(error) for words in ("allocate memory", "not enough memory", "out of memory"))
+    return said or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 
 @contextlib.contextmanager

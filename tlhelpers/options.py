@@ -87,6 +87,8 @@ class StepOptions:
         if callable(self.schedule):
             built = self.schedule(optimizer)
             if isinstance(built, LRScheduler) and built.optimizer is optimizer:
+                if isinstance(built, OneCycleLR) and built.total_steps < epochs * steps:
+                    raise TrainingError(f"OneCycleLR steps after each batch: give it total_steps={epochs * steps}")
                 return built
             found = f"a {type(built).__name__}" + " of another optimizer" * isinstance(built, LRScheduler)
             raise TrainingError(f"the function given as schedule= made {found}; expected a scheduler of its argument")

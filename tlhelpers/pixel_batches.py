@@ -82,7 +82,7 @@ class PixelBatches(EpochBatches):
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         device = self.labels.device
-        generator = torch.Generator().manual_seed((self.seed * 100_003 + self.epoch) * 2 + 1)
+        generator = torch.Generator().manual_seed(((self.seed * 100_003 + self.epoch) * 2 + 1) % 2**63)
         draws = torch.rand(5, len(self.labels), generator=generator).to(device)
         aspects = (torch.ones(len(self.labels)) if self.aspects is None else self.aspects).to(device)
         for chosen in batches_on(device, self.order):

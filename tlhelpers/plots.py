@@ -42,8 +42,7 @@ def shortened(name: str, length: int) -> str:
 class Chart(Figure):
     r"""A matplotlib figure that shows itself in a notebook, and has a text alternative `alt`.
 
-    `$` starts no formula. A character that only another font has is drawn in that font; one that no installed font has
-    appears as its code, such as \u732b.
+    `$` starts no formula. A character is drawn in a font that has it, or else appears as its code, such as \u732b.
     """
 
     def __init__(self, alt: str, **options: Any) -> None:

@@ -83,6 +83,8 @@ def check_boxes(boxes: Any, labels: Sequence[int], size: tuple[int, int], classe
     float64 (objects, 4); an edge outside by a thousandth of a pixel is set to the image's. Raises DataError if a box is
     empty or leaves the image, or a label is not one of an object.
     """
+    if np.size(boxes) % 4:
+        raise DataError(f"{where}: the boxes have the shape {np.shape(boxes)}; expected four numbers for each object")
     rows = np.asarray(boxes, dtype=float).reshape(-1, 4)
     if len(rows) != len(labels):
         raise DataError(f"{where} has {len(rows)} boxes and {len(labels)} labels; each box needs one label")

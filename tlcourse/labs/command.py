@@ -37,7 +37,7 @@ def add_check(commands: Any) -> None:
     )
     check.set_defaults(command=_check)
     check.add_argument("path", type=Path, help="a lab's notebook, or a folder of them; their code is run")
-    check.add_argument("--csv", type=Path, default=Path("checks.csv"), help="for a folder: where the table goes")
+    check.add_argument("--csv", help="for a folder: where the table goes (None: checks.csv)")
     check.add_argument("--seconds", type=float, default=600, help="limit for each notebook")
     check.add_argument("--gigabytes", type=float, default=4.0, help="limit of memory for each notebook")
 
@@ -45,11 +45,16 @@ def add_check(commands: Any) -> None:
 def _check(options: argparse.Namespace) -> int:
     limits = {"limit_seconds": options.seconds, "limit_gigabytes": options.gigabytes}
     path = user_path(options.path)
+    if not all(0 < limit < float("inf") for limit in limits.values()):
+        raise DataError("--seconds and --gigabytes must be numbers above 0")
     if path.is_dir():
-        if others := check_folder(path, user_path(options.csv), **limits):
+        target = user_path(options.csv or "checks.csv")
+        if others := check_folder(path, target, **limits):
             print(f"not checked, since they are no notebooks: {', '.join(others)}")
-        print(f"written to {options.csv}")
+        print(f"written to {target}")
         return 0
+    if options.csv:
+        raise DataError(f"--csv is for a folder of notebooks, and {path} is none")
     result = check_notebook(path, **limits)
     print(result)
     return 1 if result.trouble or not result.outcomes else 0
@@ -90,11 +95,10 @@ def check_notebook(path: Path, *, limit_seconds: float = 600, limit_gigabytes: f
         with log.open("w", encoding="utf8") as sink:
             streams = {"stdin": subprocess.DEVNULL, "stdout": sink, "stderr": sink}
             process = psutil.Popen(command, env=environment, cwd=path.parent, **streams)
-            result.trouble = _stop_beyond_limits(process, limit_seconds, limit_gigabytes)
-            for hidden in psutil.process_iter():  # what the notebook started and left behind
-                with contextlib.suppress(psutil.Error, OSError):
-                    if hidden.environ().get(REPORT_VARIABLE) == str(report):
-                        hidden.kill()
+            try:
+                result.trouble = _stop_beyond_limits(process, limit_seconds, limit_gigabytes)
+            finally:  # after Ctrl-C too: what the notebook started and left behind
+                _end_all(process, str(report))
         result.seconds = round(time.perf_counter() - start, 1)
         if not result.trouble and process.returncode != 0:
             last = log.read_text(encoding="utf8", errors="replace").strip().splitlines()[-1:]
@@ -112,6 +116,18 @@ def check_notebook(path: Path, *, limit_seconds: float = 600, limit_gigabytes: f
         except (OSError, ValueError, LookupError, TypeError, AttributeError):  # stopped meanwhile, or tampered with
             result.trouble = result.trouble or "its report of the checks cannot be read"
     return result
+
+
+def _end_all(process: psutil.Popen, report: str) -> None:
+    """Kill a process, its descendants, and all others that have this report in their environment."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for child in process.children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                child.kill()
+    for hidden in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if hidden.environ().get(REPORT_VARIABLE) == report:
+                hidden.kill()
 
 
 def _stop_beyond_limits(process: psutil.Popen, seconds: float, gigabytes: float) -> str:

@@ -64,6 +64,7 @@ def load_folder(
     splits, notes, origin = _own_splits(report), [*report.notes], "the splits are the folder's own"
     if "val" not in splits:
         fractions = {"val": 0.15 if val is None else val}
+        notes += ["test= not used, since the folder has its own test set."] * ("test" in splits and test is not None)
         if "test" not in splits and test != 0:
             fractions["test"] = 0.15 if test is None else test
         splits |= divide(splits["train"], fractions, seed or 0)

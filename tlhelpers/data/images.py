@@ -20,7 +20,6 @@ from tlhelpers.files import user_path
 AnyImage = str | os.PathLike[str] | Image.Image | np.ndarray[Any, Any] | torch.Tensor
 ONE_IMAGE = (str, bytes, os.PathLike, Image.Image, np.ndarray, torch.Tensor)  # its types, for `isinstance`
 _HEAD = 512  # bytes from the beginning of a file that tell what it is
-
 _SIGNATURES = {  # how the files begin that can be read; the names are Pillow's
     "JPEG": rb"\xff\xd8\xff",
     "PNG": rb"\x89PNG\r\n\x1a\n",

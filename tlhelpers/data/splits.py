@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tlhelpers.errors import DataError
+from tlhelpers.errors import DataError, at_least
 
 
 def split_indices(
@@ -35,6 +35,7 @@ def split_indices(
     if counts.min() < len(fractions):
         what = f"at least {len(fractions)} {'images' if table.shape[0] == len(label) else 'groups'}"
         raise DataError(f"class '{classes[counts.argmin()]}' needs {what}, one for each split, and has {counts.min()}.")
+    at_least(0, seed=seed)
     rng = np.random.default_rng(seed)
     for _ in range(20):  # another order may succeed where the first does not
         if (split := _distribute(table, np.array(fractions), rng)) is not None:

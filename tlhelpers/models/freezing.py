@@ -1,8 +1,8 @@
 """Freezing that lasts, and the modes of modules.
 
-`requires_grad = False` stops the optimizer but not BatchNorm, whose running statistics move in training mode, and
-`eval()` on the frozen part lasts only until somebody calls `train()` on the whole network. So a frozen module gets an
-attribute `train` that hides the method and leaves the module in evaluation mode. Its class stays what it was.
+`requires_grad = False` does not stop BatchNorm's running statistics, and `eval()` on the frozen part lasts only until
+somebody calls `train()` on the network. So a frozen module gets an attribute `train` that hides the method and keeps
+it in evaluation mode. Its class stays what it was.
 """
 
 import contextlib
@@ -81,7 +81,7 @@ def unfreeze(model: nn.Module, last: int | None = None) -> nn.Module:
     """Make the head and the last `last` blocks (None: all) trainable, in place; earlier blocks stay as they are."""
     blocks = get_blocks(model)
     count = len(blocks) if last is None else last
-    if not 0 <= count <= len(blocks):
+    if count not in range(len(blocks) + 1):
         raise ModelError(f"last={last}, but this {type(model).__name__} has {len(blocks)} blocks: {', '.join(blocks)}")
     unfreeze_modules(get_head(model), *itertools.chain(*list(blocks.values())[len(blocks) - count :]))
     return model
@@ -125,8 +125,7 @@ def trainable_table(model: nn.Module) -> pd.DataFrame:
         norms = [is_frozen(norm) for module in modules for norm in module.modules() if isinstance(norm, _NormBase)]
         state = "-" if not norms else "frozen" if all(norms) else "moves"
         rows[name] = sum(p.numel() for p in parameters), sum(p.numel() for p in parameters if p.requires_grad), state
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=["parameters", "trainable", "batchnorm"])
-    table.index.name = "block"
+    table = pd.DataFrame([*rows.values()], [*rows], ["parameters", "trainable", "batchnorm"]).rename_axis("block")
     table.loc["total"] = [int(table["parameters"].sum()), int(table["trainable"].sum()), ""]
     return table
 

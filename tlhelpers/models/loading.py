@@ -50,8 +50,7 @@ def load_model(
         torch.manual_seed(seed)
         model = build(row)
     if weights == "none":
-        sentence = f"{name} with random weights (seed {seed})."
-        card = ModelCard(name, "none", sentence, "-", pretrained_preprocessing(row))
+        card = ModelCard(name, "none", f"{name} with random weights (seed {seed}).", "-", pretrained_preprocessing(row))
     else:
         state, card = pretrained(row, weights, model)
         replace_head(model, len(card.classes))
@@ -93,7 +92,7 @@ def replace_head(
 
     The new layer, initialised with `seed`, has `num_classes` outputs, 2 or more, or one for each of `classes`.
     """
-    count = num_classes if classes is None else len(classes)
+    count = num_classes if classes is None else None if isinstance(classes, str | int) else len(classes)
     if count is None or count < 2 or (num_classes is not None and num_classes != count):
         raise ModelError(f"a head needs 2 or more classes; got num_classes={num_classes}, classes={classes}")
     old = get_head(model)

@@ -1,7 +1,6 @@
 """Pre-trained weights: from this package, from another pip package, or from torchvision's server.
 
-The hash of a file is checked before a number is read from it. In `tlhelpers/weights/`, a network has a safetensors file
-and a card (JSON). Weight matrices are int8 with one scale for each output channel; everything else is float32.
+A file's hash is checked before it is read. This package's weight matrices are int8, with a scale for each output.
 """
 
 import importlib.util
