@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
-from tlhelpers.errors import TrainingError, describe
+from tlhelpers.errors import TLError, TrainingError, describe
 from tlhelpers.models.freezing import evaluation_mode, train_mode
 from tlhelpers.options import StepOptions
 
@@ -118,7 +118,7 @@ def explained(batches: Any) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if WORKER_DIED in str(error):  # raised wherever this process happens to be
+        if WORKER_DIED in str(error) and not isinstance(error, TLError):  # raised wherever this process happens to be
             text = "a process that reads images ended (for lack of memory, probably). Load the data with workers=0 or 1"
         elif "more than 1 value per channel" in str(error):
             text = "BatchNorm cannot normalise a single value for each channel. Take a batch_size of 2 or more (and no "
