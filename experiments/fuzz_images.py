@@ -22,7 +22,7 @@ import tempfile
 import time
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -251,13 +251,15 @@ def train_on(folder: Path) -> str:
     return str(data.report).splitlines()[0].rpartition(": ")[2]
 
 
-def table(counts: dict[str, dict[str, int]]) -> str:
+def table(
+    counts: dict[str, dict[str, int]], kinds: str = "damage", tried: str = "files", outcomes: Sequence[str] = OUTCOMES
+) -> str:
     """The counts as Markdown."""
-    lines = ["| damage | files | " + " | ".join(OUTCOMES) + " |", "|---" * (len(OUTCOMES) + 2) + "|"]
-    total = dict.fromkeys(OUTCOMES, 0)
+    lines = [f"| {kinds} | {tried} | " + " | ".join(outcomes) + " |", "|---" * (len(outcomes) + 2) + "|"]
+    total = dict.fromkeys(outcomes, 0)
     for kind, row in counts.items():
-        lines.append(f"| {kind} | {sum(row.values())} | {' | '.join(str(row[name]) for name in OUTCOMES)} |")
-        total = {name: total[name] + row[name] for name in OUTCOMES}
+        lines.append(f"| {kind} | {sum(row.values())} | {' | '.join(str(row[name]) for name in outcomes)} |")
+        total = {name: total[name] + row[name] for name in outcomes}
     lines.append(f"| all | {sum(total.values())} | {' | '.join(map(str, total.values()))} |")
     return "\n".join(lines) + "\n"
 

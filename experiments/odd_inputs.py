@@ -18,9 +18,11 @@ import platform
 import sys
 import tempfile
 import warnings
-from collections import Counter, defaultdict
+from collections import defaultdict
 from importlib.metadata import version
 from pathlib import Path
+
+import fuzz_images
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = ROOT / "tlcourse" / "measurements" / "data" / "odd_inputs.json"
@@ -29,11 +31,7 @@ OUTCOMES = ("right", "refused", "WRONG", "RAW ERROR")
 
 def table(counts: dict[str, dict[str, int]]) -> str:
     """The counts as Markdown."""
-    lines = ["| kind of input | tried | " + " | ".join(OUTCOMES) + " |", "|---" * (len(OUTCOMES) + 2) + "|"]
-    total = Counter({name: sum(row[name] for row in counts.values()) for name in OUTCOMES})
-    for kind, row in [*counts.items(), ("all", total)]:
-        lines.append(f"| {kind} | {sum(row.values())} | {' | '.join(str(row[name]) for name in OUTCOMES)} |")
-    return "\n".join(lines) + "\n"
+    return fuzz_images.table(counts, "kind of input", "tried", OUTCOMES)
 
 
 def try_all(home: Path) -> tuple[dict[str, dict[str, int]], list[str]]:
