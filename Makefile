@@ -44,12 +44,16 @@ sync: .venv/.installed  ## make the labs out of their solutions, and each notebo
 	$(PY) tools/results_page.py
 
 results: .venv/.installed  ## measure what is missing of the results that are quoted: make results REAL=FOLDER (hours)
-	$(PY) experiments/folders.py $(if $(REAL),"$(REAL)")
 	$(PY) experiments/transfer.py $(if $(REAL),"$(REAL)")
+	$(PY) experiments/refinements.py $(if $(REAL),"$(REAL)")
+	$(PY) experiments/shift.py
+	$(PY) experiments/choosing.py $(if $(REAL),"$(REAL)")
 	$(PY) experiments/claims.py $(if $(REAL),"$(REAL)")
-	$(PY) experiments/detection.py
+	$(PY) experiments/lora.py
+	$(PY) experiments/recipes.py $(if $(REAL),"$(REAL)")
 	$(PY) experiments/language.py $(if $(REAL),$(foreach file,$(wildcard $(REAL)/hutto_ICWSM_2014.tar.gz),"$(file)"))
 	$(PY) experiments/pneumonia.py $(if $(REAL),"$(REAL)/chest_xray")
+	$(PY) experiments/hospitals.py $(if $(REAL),"$(REAL)/chest_xray")
 	$(PY) tools/results_page.py
 
 bench: .venv/.installed  ## time the loop against its peers: pip install -e '.[bench]' first (hours)

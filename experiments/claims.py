@@ -1,13 +1,11 @@
-"""Measure what sections 12.1 and 12.2 claim: one experiment for each question, one results file each.
+"""Measure three questions of sections 12.1 and 12.2, one results file each.
 
-    python experiments/claims.py [FOLDER]              what is missing of all of them
-    python experiments/claims.py --only rates stages   only these
+    python experiments/claims.py [FOLDER]                  what is missing of all of them
+    python experiments/claims.py --only rates batchnorm    only these
 
-All runs train the embedded resnet18 on safari at 64 px, with 40 images a class unless the experiment varies it. A
-seed decides which training images are drawn, their order and crops, and the new weights. `test` is the balanced
-accuracy on safari's test set after the last step; nothing was chosen on it. Learning rates are those of
-experiments/transfer.py and were not tuned for each method, so a small difference between two means nothing. Only
-`curves` gives each method its own, by equally many tries: `tuning` has them.
+All runs train the embedded resnet18 on safari at 64 px, with 40 drawings a class in three styles; it is tested on a
+fourth. A seed decides the order of the images, their crops and the new weights. `test` is the balanced accuracy on the
+test set after the last step; nothing was chosen on it.
 
 FOLDER holds tiny_imagenet_val.zip (or Tiny ImageNet as it is downloaded), on which `rates` asks how much of the source
 task is forgotten. Without it `rates` is left out.
@@ -18,7 +16,6 @@ from __future__ import annotations
 import argparse
 import functools
 import itertools
-import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -31,12 +28,13 @@ import tlhelpers as tl  # first: it settles how OpenMP's threads wait
 # isort: split
 import numpy as np
 import torch
+import transfer
 from grid import Cell, Grid, Job, side_by_side
 from PIL import Image
 from tiny_imagenet import load_pixels
 from torch import nn
-from torch.optim import SGD, AdamW
-from torch.optim.lr_scheduler import StepLR
+from torch.optim import AdamW
+from tuned import TUNING_SEEDS, best_rate, counted, learning_rates
 
 from tlhelpers.batch_sources import scoring_batches
 from tlhelpers.loop import compute_logits
@@ -45,9 +43,8 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "tlcourse" / "measurements" / "data"
 SIDE, PER_CLASS, BATCH = 64, 40, 32
 HEAD_RATE, RATE = 3e-3, 3e-4
-EPOCHS = {10: 24, 40: 6, 200: 3}  # by images a class: the fewer, the more often each is seen
+EPOCHS, CURVE_EPOCHS = 8, 25
 SEEDS = range(5)
-DEPTHS: dict[str, int | None] = {"head": 0, "layer4": 1, "layer3": 2, "everything": None}  # last blocks that train
 
 
 # --- data and networks ------------------------------------------------------------------------------------------
@@ -65,20 +62,14 @@ class Stored:
 
 @functools.cache
 def safari() -> tl.ImageData:
-    """Safari with 200 training images of each class, drawn once in a process."""
-    data = tl.load_data("safari", size=SIDE, per_class=max(EPOCHS))
+    """Safari, drawn once in a process."""
+    data = tl.load_data("safari", size=SIDE, per_class=PER_CLASS)
 
     def stored(split: tl.ImageSplit) -> tl.ImageSplit:
         return tl.ImageSplit(Stored(split), split.labels.tolist(), split.classes, keys=split.keys, name=split.name)
 
     train, val, test = (stored(part) for part in data.splits())
     return tl.ImageData(data.name, train, val, test, data.card)
-
-
-def drawn(per_class: int, seed: int) -> tl.ImageData:
-    """Safari with training images drawn with the seed."""
-    data = safari()
-    return tl.ImageData(data.name, data.train.per_class(per_class, seed=seed), data.val, data.test, data.card)
 
 
 def network(seed: int, last: int | None, weights: str | None = None) -> Any:
@@ -93,10 +84,7 @@ def rates(model: Any, backbone: float = RATE, head: float = HEAD_RATE) -> dict[s
     return {name: head if name == "head" else backbone for name in names}
 
 
-STEP_OPTIONS = ("optimizer", "schedule", "loss")  # options that belong to a step
-
-
-def fitted(model: Any, data: tl.ImageData, seed: int, epochs: int = EPOCHS[PER_CLASS], **options: Any) -> Cell:
+def fitted(model: Any, data: tl.ImageData, seed: int, epochs: int = EPOCHS, **options: Any) -> Cell:
     """Train with the common settings, but for `options`, and score."""
     start = time.perf_counter()
     return scored(trained(model, data, seed, epochs, **options), start)
@@ -104,9 +92,8 @@ def fitted(model: Any, data: tl.ImageData, seed: int, epochs: int = EPOCHS[PER_C
 
 def trained(model: Any, data: tl.ImageData, seed: int, epochs: int, **options: Any) -> tl.Run:
     """Train with the common settings, but for `options`."""
-    step = {"schedule": "one-cycle", **{name: options.pop(name) for name in STEP_OPTIONS if name in options}}
-    count = tl.Epochs(epochs, keep="last")
-    return tl.fit(model, data, epochs=count, batch_size=BATCH, seed=seed, step=tl.StepOptions(**step), **options)
+    options = {"schedule": "one-cycle", **options}
+    return tl.fit(model, data, epochs=epochs, keep="last", batch_size=BATCH, seed=seed, **options)
 
 
 def scored(run: tl.Run, start: float) -> Cell:
@@ -126,38 +113,20 @@ def scored(run: tl.Run, start: float) -> Cell:
 # --- the experiments --------------------------------------------------------------------------------------------
 
 
-# The backbone's rates that are tried; what starts from random numbers has one rate for everything.
-TRIED = {"pre-trained": (1e-4, 3e-4, 1e-3), "scratch": (3e-4, 1e-3, 3e-3)}
-
-
-def tuning(start: str, rate: float, seed: int) -> Cell:
-    """All of the network for 20 epochs, from pre-trained weights or from scratch, at one of the rates."""
-    scratch = start == "scratch"
-    model = network(seed, None, weights="none" if scratch else None)
-    data = drawn(PER_CLASS, seed)
-    lr: Any = rate if scratch else rates(model, rate)
-    cell = fitted(model, data, seed, lr=lr, epochs=20, schedule="cosine")
-    return {**cell, "train_clean": round(tl.evaluate(model, data.train).accuracy, 4)}
+METHOD = {"pre-trained": "everything", "scratch": "scratch"}  # their names in tuned.py
 
 
 def curves(start: str, seed: int) -> Cell:
-    """Less time, a smaller gap? The same, with other seeds, at the rate that was best in `tuning`."""
-    rate = best_rate(start, grid_of("tuning").read())
-    return {"rate": rate, **tuning(start, rate, seed)}
-
-
-def best_rate(start: str, runs: list[Cell]) -> float:
-    """The rate with the best validation accuracy after the last epoch, in the mean over the seeds of `tuning`."""
-    ends = {rate: [r["val"][-1] for r in runs if (r["start"], r["rate"]) == (start, rate)] for rate in TRIED[start]}
-    if not all(ends.values()):
-        raise SystemExit("first: python experiments/claims.py --only tuning")
-    return max(ends, key=lambda rate: statistics.mean(ends[rate]))
-
-
-def depth(trains: str, per_class: int, lr: float, seed: int) -> Cell:
-    """Which blocks to train, with how many images, at which learning rate of the backbone."""
-    model = network(seed, DEPTHS[trains])
-    return fitted(model, drawn(per_class, seed), seed, lr=rates(model, lr), epochs=EPOCHS[per_class])
+    """Less time, a smaller gap? All of the network for 25 epochs, at the rate that validation chose in transfer.py."""
+    method = METHOD[start]
+    wanted = {"network": "resnet18", "method": method, "data": "safari"}
+    runs = [run for run in transfer.GRID.read() if wanted.items() <= run.items() and run["seed"] in TUNING_SEEDS]
+    if not runs:
+        raise SystemExit("first: python experiments/transfer.py")
+    rate, data = best_rate(runs), safari()
+    model = network(seed, None, weights="none" if start == "scratch" else None)
+    cell = fitted(model, data, seed, lr=learning_rates(model, method, rate), epochs=CURVE_EPOCHS, schedule="cosine")
+    return {"rate": rate, **cell, "train_clean": round(tl.evaluate(model, data.train).accuracy, 4)}
 
 
 def forgetting(lr: float, seed: int, *, source: Path) -> Cell:
@@ -169,7 +138,7 @@ def forgetting(lr: float, seed: int, *, source: Path) -> Cell:
     model, original = network(seed, None if lr else 0), tl.load_model("resnet18", size=SIDE)
     test = safari().test
     before = answers(original, test)
-    cell = fitted(model, drawn(PER_CLASS, seed), seed, lr=rates(model, lr))
+    cell = fitted(model, safari(), seed, lr=rates(model, lr))
     model.fc = original.fc
     cell["old_answers_kept"] = round(float((answers(model, test) == before).float().mean()), 4)
     cell["source_accuracy"] = source_accuracy(model, source)
@@ -201,74 +170,11 @@ def source_images(folder: Path, count: int = 1000) -> tuple[list[tuple[torch.Ten
     return list(zip(images.split(100), part.labels[chosen].split(100), strict=True)), part.labels[chosen]
 
 
-MOMENTUM = functools.partial(SGD, momentum=0.9)
-STEP = functools.partial(StepLR, step_size=2, gamma=0.1)
-RECIPES: dict[str, dict[str, Any]] = {
-    "AdamW, one cycle": {},
-    "AdamW, constant": {"schedule": "constant"},
-    "AdamW, cosine": {"schedule": "cosine"},
-    "SGD with momentum, StepLR": {"optimizer": MOMENTUM, "schedule": STEP},
-    "SGD with momentum, cosine": {"optimizer": MOMENTUM, "schedule": "cosine"},
-    "SGD without momentum, StepLR": {"optimizer": SGD, "schedule": STEP},
-}
-
-
-def recipes(method: str, seed: int) -> Cell:
-    """Optimizers and schedules, for the last block and the head; SGD's rates are ten times AdamW's."""
-    model, options = network(seed, 1), RECIPES[method]
-    scale = 10 if "optimizer" in options else 1
-    lr = {name: scale * rate for name, rate in rates(model).items()}
-    return fitted(model, drawn(PER_CLASS, seed), seed, lr=lr, **options)
-
-
-def stages(method: str, seed: int) -> Cell:
-    """Everything at once or block by block, one rate for the backbone or smaller ones towards the input."""
-    data, start = drawn(PER_CLASS, seed), time.perf_counter()
-    model = network(seed, 0)
-
-    def chosen() -> dict[str, float]:
-        if "discriminative" in method:  # ULMFiT divides by 2.6 (Howard and Ruder 2018)
-            return {str(g["name"]): float(g["lr"]) for g in tl.param_groups(model, HEAD_RATE, factor=1 / 2.6)}
-        return rates(model)
-
-    if not method.startswith("gradual"):
-        tl.unfreeze(model)
-        return fitted(model, data, seed, lr=chosen())
-    for last, epochs in ((0, 1), (1, 1), (2, 1), (5, 3)):
-        tl.unfreeze(model, last=last)
-        run = trained(model, data, seed + 100 * last, epochs, lr=chosen())  # the stages draw other crops
-    return scored(run, start)
-
-
-REGULARISERS = ("nothing", "augmentation", "weight decay", "dropout", "label smoothing", "all four")
-
-
-def regularisation(method: str, seed: int) -> Cell:
-    """Against over-fitting: ten images a class, 24 epochs, the last two blocks."""
-
-    def has(name: str) -> bool:
-        return method in (name, "all four")
-
-    model = network(seed, 2)
-    if has("dropout"):
-        model.avgpool = nn.Sequential(model.avgpool, nn.Dropout(0.5))
-    return fitted(
-        model,
-        drawn(10, seed),
-        seed,
-        lr=rates(model),
-        epochs=EPOCHS[10],
-        augment=has("augmentation"),
-        optimizer=functools.partial(AdamW, weight_decay=0.1 if has("weight decay") else 0.0),
-        loss=nn.CrossEntropyLoss(label_smoothing=0.1 if has("label smoothing") else 0.0),
-    )
-
-
 def batchnorm(method: str, batch_size: int, seed: int) -> Cell:
     """A frozen backbone whose BatchNorm is held, or drifts because the loop calls `model.train()`: the bare loop."""
-    start, data = time.perf_counter(), drawn(PER_CLASS, seed)
+    start, data = time.perf_counter(), safari()
     model = network(seed, 0)
-    if method == "drifting":
+    if method == "updated":
         tl.unfreeze(model)
         for parameter in model.parameters():
             parameter.requires_grad = False
@@ -277,7 +183,7 @@ def batchnorm(method: str, batch_size: int, seed: int) -> Cell:
     images = torch.stack([transform(data.train.image(i)) for i in range(len(data.train))])
     optimizer = AdamW(model.fc.parameters(), lr=HEAD_RATE)
     order, accuracies = torch.Generator().manual_seed(seed), []
-    for _ in range(EPOCHS[PER_CLASS]):
+    for _ in range(EPOCHS):
         model.train()
         for rows in torch.randperm(len(images), generator=order).split(batch_size):
             optimizer.zero_grad()
@@ -311,24 +217,9 @@ def over(*values: Iterable[Any], seeds: Iterable[int] = SEEDS) -> list[Job]:
 
 
 EXPERIMENTS = {
-    "tuning": Experiment(
-        tuning,
-        ("start", "rate", "seed"),
-        [(start, rate, seed) for seed in range(100, 103) for start, tried in TRIED.items() for rate in tried],
-    ),
     "curves": Experiment(curves, ("start", "seed"), over(("pre-trained", "scratch"))),
     "rates": Experiment(forgetting, ("lr", "seed"), over((0.0, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)), True),
-    "recipes": Experiment(recipes, ("method", "seed"), over(RECIPES)),
-    "stages": Experiment(
-        stages,
-        ("method", "seed"),
-        over(("everything at once", "discriminative rates", "gradual unfreezing", "gradual, discriminative")),
-    ),
-    "regularisation": Experiment(regularisation, ("method", "seed"), over(REGULARISERS)),
-    "batchnorm": Experiment(batchnorm, ("method", "batch_size", "seed"), over(("held", "drifting"), (4, 32))),
-    "depth": Experiment(
-        depth, ("trains", "per_class", "lr", "seed"), over(DEPTHS, EPOCHS, (1e-4, 3e-4, 1e-3), seeds=range(3))
-    ),
+    "batchnorm": Experiment(batchnorm, ("method", "batch_size", "seed"), over(("frozen", "updated"), (4, 32))),
 }
 
 
@@ -344,7 +235,9 @@ def main() -> int:
         if experiment.needs_source and options.source is None:
             print(f"{name}: left out, since no folder with Tiny ImageNet was named")
             continue
-        grid_of(name).fill(experiment.jobs, functools.partial(_measured, name, options.source), side_by_side())
+        grid = grid_of(name)
+        grid.facts["tests"] = {"safari": counted(tl.load_data("safari", size=SIDE, per_class=PER_CLASS))}
+        grid.fill(experiment.jobs, functools.partial(_measured, name, options.source), side_by_side())
     return 0
 
 
@@ -357,7 +250,7 @@ def _measured(name: str, source: Path | None, *job: Any) -> Cell:
 
 def grid_of(name: str) -> Grid:
     """The results file of an experiment."""
-    epochs = {str(per_class): count for per_class, count in EPOCHS.items()}
+    epochs = CURVE_EPOCHS if name == "curves" else EPOCHS
     settings = {"side": SIDE, "per_class": PER_CLASS, "batch": BATCH, "epochs": epochs, "head_rate": HEAD_RATE}
     return Grid(
         RESULTS / f"{name}.json", f"python experiments/claims.py --only {name}", settings, EXPERIMENTS[name].keys

@@ -33,7 +33,6 @@ SETTINGS: dict[str, dict[str, Any]] = {  # what the runs differ in; those of the
     "head on four views": {"augment": True, "views": 4, "last": 0, "optimizer": "SGD", "schedule": "cosine"},
     "last block, crops": {"augment": True, "last": 1, "optimizer": "AdamW", "schedule": "one-cycle"},
     "everything, crops": {"augment": True, "last": None, "optimizer": "SGD", "schedule": "step"},
-    "averaged weights": {"augment": True, "last": 1, "optimizer": "AdamW", "schedule": "constant", "average": 0.9},
 }
 
 
@@ -169,13 +168,11 @@ def train_child(folder: Path, name: str, said: Any) -> None:
         batch_size=8,
         lr=1e-3,
         augment=settings["augment"],
-        step=tl.StepOptions(
-            optimizer=kinds[settings["optimizer"]],
-            schedule=halving if settings["schedule"] == "step" else settings["schedule"],
-            ema_decay=settings.get("average"),
-        ),
+        optimizer=kinds[settings["optimizer"]],
+        schedule=halving if settings["schedule"] == "step" else settings["schedule"],
         cache=settings.get("views", True),
-        checkpoint=tl.Checkpoint(folder, resume=True),
+        checkpoint=folder,
+        resume=True,
     )
     digest = hashlib.sha256()
     for tensor in run.model.state_dict().values():

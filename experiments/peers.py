@@ -85,11 +85,13 @@ def ours(job: Job, model: Any) -> nn.Module:
     tl.fit(
         model,
         data,
-        epochs=tl.Epochs(job.epochs, keep="last"),
+        epochs=job.epochs,
+        keep="last",
         batch_size=job.batch_size,
         lr=job.lr,
         augment=job.augment,
-        step=tl.StepOptions(optimizer=functools.partial(torch.optim.SGD, momentum=0.9), schedule="constant"),
+        optimizer=functools.partial(torch.optim.SGD, momentum=0.9),
+        schedule="constant",
         seed=job.seed,
     )
     return model

@@ -29,11 +29,11 @@ import tlhelpers as tl  # first: it settles how OpenMP's threads wait
 # isort: split
 import torch
 from embedded_weights import pack, write_embedded, write_facts
+from epoch_order import EpochOrder
 from tiny_imagenet import Pixels, load_pixels
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from tlcourse.epoch_order import EpochOrder
 from tlhelpers.loop import compute_logits
 from tlhelpers.models.weights import read_facts, unpack
 from tlhelpers.pixel_batches import Order, PixelBatches
@@ -147,11 +147,14 @@ def train(name: str, data: Pixels, val: Pixels) -> tl.Run:
     run = tl.fit(
         starting(name, data, val),
         batches,
-        epochs=tl.Epochs(len(sides), keep="last"),
+        epochs=len(sides),
+        keep="last",
         lr=recipe.lr,
-        step=tl.StepOptions(optimizer=functools.partial(torch.optim.SGD, **momentum), schedule="one-cycle"),
+        optimizer=functools.partial(torch.optim.SGD, **momentum),
+        schedule="one-cycle",
         seed=recipe.seed,
-        checkpoint=tl.Checkpoint(RUNS / name, resume=True),
+        checkpoint=RUNS / name,
+        resume=True,
     )
     print(run.history.round(4).to_string(), flush=True)
     return run

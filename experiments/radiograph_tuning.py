@@ -11,13 +11,14 @@ import numpy as np
 import radiographs
 import torch
 from PIL import Image, ImageOps
-from radiographs import ARCH, READINGS, VIEWS, Films, Pool, preprocessing, varied
+from radiographs import ARCH, READINGS, SHIFTS, VIEWS, Films, Pool, preprocessing, varied
 from torch import nn
 
 from tlhelpers.data.dataset import DataCard
 from tlhelpers.files import atomic_write
 
 LAST, EPOCHS, LR = 3, 5, 3e-4  # blocks that train besides the head; set once, not searched for
+WHERE = ("here", *(shift.__name__ for shift in SHIFTS))
 CLASSES = ("NORMAL", "PNEUMONIA")
 CARD = DataCard("radiographs", "chest radiographs of children", "Kermany et al. 2018", "CC BY 4.0", "a medical device")
 
@@ -32,22 +33,22 @@ def tuned_odds(pool: Pool, parts: tuple[np.ndarray, ...], by: str, seed: int) ->
         seed: of the division, shuffling and augmentation.
 
     Returns:
-        for the places `here` and `elsewhere` an array (images,), NaN where nobody asks: in training, and elsewhere
-        for all but the held-out images.
+        for every place an array (images,), NaN where nobody asks: in training, and elsewhere than here for all but
+        the held-out images.
     """
     kept = radiographs.KEPT / f"{ARCH}_tuned_{LAST}_{EPOCHS}_{LR}_{by}_{seed}_{pool.stamp}.npy"
     if not kept.exists():
         train, val, held = parts
         model = _tuned(pool, train, val, seed)
         tests = np.arange(pool.trains, len(pool.labels))
-        odds = np.full((2, len(pool.labels)), np.nan, dtype=np.float32)
-        for line, place, rows in ((0, "here", np.concatenate([val, held, tests])), (1, "elsewhere", held)):
+        odds = np.full((len(WHERE), len(pool.labels)), np.nan, dtype=np.float32)
+        for line, place in enumerate(WHERE):
+            rows = np.concatenate([val, held, tests]) if place == "here" else held
             odds[line, rows] = _odds(model, _split(pool, rows, place))
         radiographs.KEPT.mkdir(parents=True, exist_ok=True)
         with atomic_write(kept) as file:
             np.save(file, odds)
-    here, elsewhere = np.load(kept, allow_pickle=False)
-    return {"here": here, "elsewhere": elsewhere}
+    return dict(zip(WHERE, np.load(kept, allow_pickle=False), strict=True))
 
 
 def _tuned(pool: Pool, train: np.ndarray, val: np.ndarray, seed: int) -> nn.Module:
@@ -60,14 +61,13 @@ def _tuned(pool: Pool, train: np.ndarray, val: np.ndarray, seed: int) -> nn.Modu
     tl.fit(
         model,
         tl.ImageData("radiographs", _split(pool, train).with_transform(None), _split(pool, val), None, CARD),
-        epochs=tl.Epochs(EPOCHS, keep="last"),
+        epochs=EPOCHS,
+        keep="last",
         lr=rates,
         augment=_Augmented(),
-        step=tl.StepOptions(
-            optimizer=functools.partial(torch.optim.AdamW, weight_decay=1e-2),
-            schedule="one-cycle",
-            loss=nn.CrossEntropyLoss(weight=weights.to(tl.current_profile().device)),
-        ),
+        optimizer=functools.partial(torch.optim.AdamW, weight_decay=1e-2),
+        schedule="one-cycle",
+        loss=nn.CrossEntropyLoss(weight=weights.to(tl.current_profile().device)),
         cache=VIEWS,
         seed=seed,
     )

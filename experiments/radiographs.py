@@ -73,8 +73,66 @@ def varied(image: Image.Image, side: int) -> Image.Image:
     return Image.fromarray((255 * grey.clip(0, 1)).astype(np.uint8))
 
 
+# Seven ways in which the radiographs of another hospital may differ, one at a time and all together. None of them is
+# among the changes of `varied`, on which networks are trained.
+
+
+def exposed(image: Image.Image, side: int) -> Image.Image:
+    """A steeper tone curve: lungs black, bones white."""
+    grey = np.asarray(plain(image, side).convert("L"), dtype=np.float32) / 255
+    return Image.fromarray((255 / (1 + np.exp(-7 * (grey - 0.4)))).astype(np.uint8))
+
+
+def pale(image: Image.Image, side: int) -> Image.Image:
+    """Little contrast, as of a film that was exposed too long."""
+    grey = np.asarray(plain(image, side).convert("L"), dtype=np.float32)
+    return Image.fromarray((90 + 0.5 * grey).astype(np.uint8))
+
+
+def distant(image: Image.Image, side: int) -> Image.Image:
+    """The patient smaller in the frame, as an infant on a film for adults."""
+    inner = plain(image, round(0.66 * side)).convert("L")
+    film = Image.new("L", (side, side), 8)
+    film.paste(inner, (round(0.15 * side), round(0.1 * side)))
+    return film
+
+
+def close(image: Image.Image, side: int) -> Image.Image:
+    """The lungs fill the frame, as of an older child: the middle of the image alone."""
+    width, height = image.size
+    return plain(image.crop((width // 8, height // 12, width - width // 8, height - height // 6)), side)
+
+
+def soft(image: Image.Image, side: int) -> Image.Image:
+    """An old scanner: blurred, noisy, strongly compressed."""
+    unit = side / 224  # a letter is as large in a finer image
+    grey = np.asarray(plain(image, side).convert("L").filter(ImageFilter.GaussianBlur(1.8 * unit)), dtype=np.float32)
+    noise = 6 * np.random.default_rng(int(grey.sum())).standard_normal(grey.shape)
+    store = io.BytesIO()
+    Image.fromarray((grey + noise).clip(0, 255).astype(np.uint8)).save(store, format="JPEG", quality=30)
+    return Image.open(store)
+
+
+def bordered(image: Image.Image, side: int) -> Image.Image:
+    """Dark margins left and right, and the bright edge of a collimator."""
+    inner = plain(image, side).convert("L").resize((round(0.82 * side), side))
+    film, left = Image.new("L", (side, side), 4), (side - inner.width) // 2
+    film.paste(inner, (left, 0))
+    ImageDraw.Draw(film).rectangle((left, 0, left + inner.width, side - 1), outline=200)
+    return film
+
+
+def labelled(image: Image.Image, side: int) -> Image.Image:
+    """A letter for the side, and the text that a machine prints."""
+    film, unit = plain(image, side).convert("L"), side / 224
+    draw = ImageDraw.Draw(film)
+    draw.text((8 * unit, 12 * unit), "L", fill=255, font_size=24 * unit)
+    draw.text((110 * unit, 206 * unit), "AP SUPINE 70 kV", fill=230, font_size=12 * unit)
+    return film
+
+
 def elsewhere(image: Image.Image, side: int) -> Image.Image:
-    """As another hospital might deliver it; of other kinds of change than `varied` makes.
+    """Several of these at once.
 
     A steeper tone curve, film with dark margins left and right, a letter, a softer image, stronger compression.
     """
@@ -90,6 +148,9 @@ def elsewhere(image: Image.Image, side: int) -> Image.Image:
     return Image.open(store)
 
 
+SHIFTS = (exposed, pale, distant, close, soft, bordered, labelled, elsewhere)
+
+
 def lettered(image: Image.Image, side: int) -> Image.Image:
     """With a letter in the upper right corner: the shortcut that is planted."""
     film, unit = plain(image, side).convert("L"), side / 224
@@ -98,7 +159,7 @@ def lettered(image: Image.Image, side: int) -> Image.Image:
 
 
 Change = Callable[[Image.Image, int], Image.Image]
-PLACES: dict[str, Change] = {"here": plain, "elsewhere": elsewhere, "lettered": lettered}
+PLACES: dict[str, Change] = {"here": plain, "lettered": lettered, **{shift.__name__: shift for shift in SHIFTS}}
 PREPARED: dict[str, Sequence[Change]] = {
     "plain": (plain,),
     "equalised": (equalised,),
@@ -205,8 +266,8 @@ def load(folder: Path) -> Pool:
     report = tl.load_data("chest_xray", root=folder, verbose=False).report
     trains, tests = ([i for i in report.images if (i.split or "train") == split] for split in ("train", "test"))
     images = [*trains, *tests]
-    groups = joined_groups([patient_of(i.path.name).name for i in trains], [i.sha256 for i in trains])
-    of_test = [f"test/{patient_of(i.path.name).name}" for i in tests]
+    groups = joined_groups([patient_of(i.path.name)[0] for i in trains], [i.sha256 for i in trains])
+    of_test = [f"test/{patient_of(i.path.name)[0]}" for i in tests]
     kinds = [re.search("bacteria|virus", i.path.name, flags=re.IGNORECASE) for i in images]
     return Pool(
         tuple(report.root / i.path for i in images),

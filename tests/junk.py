@@ -24,6 +24,13 @@ def make_classes(root, counts, *, start=0):
     return root
 
 
+def make_splits(root, counts):
+    """The same for each split, such as {"train": {"cats": 2}}; no image is in two of them."""
+    for start, (split, classes) in enumerate(counts.items()):
+        make_classes(root / split, classes, start=1000 * start)
+    return root
+
+
 def empty_png(width, height):
     """A small PNG that claims a size and holds no pixel."""
 
@@ -47,7 +54,12 @@ def plant_junk(folder):
     with contextlib.suppress(OSError):  # Windows without the right to make links
         (target / "link.jpg").symlink_to(target / "nowhere.jpg")
         reasons["link.jpg"] = "link"
-    _plant_clutter(base, target)
+    for name in (".DS_Store", "._000.png", "Thumbs.db", "desktop.ini", ".hidden.jpg"):
+        (target / name).write_bytes(b"\x00\x05\x16\x07")
+    for name in (".ipynb_checkpoints", "__MACOSX"):
+        (base / name).mkdir()
+        noise(seed=77).save(base / name / "looks_good.png")
+    (base / "no_images").mkdir()
     return {(target / name).relative_to(folder).as_posix(): reason for name, reason in reasons.items()}
 
 
@@ -82,12 +94,3 @@ def _bad_files(target):
     Image.fromarray(np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)).save(target / "float.tif")
     Image.fromarray(np.arange(64, dtype=np.int32).reshape(8, 8)).save(target / "int32.tif")
     return reasons | several | {"imageNotFound.gif": "GIF", "float.tif": "float", "int32.tif": "32-bit"}
-
-
-def _plant_clutter(base, target):
-    for name in (".DS_Store", "._000.png", "Thumbs.db", "desktop.ini", ".hidden.jpg"):
-        (target / name).write_bytes(b"\x00\x05\x16\x07")
-    for name in (".ipynb_checkpoints", "__MACOSX"):
-        (base / name).mkdir()
-        noise(seed=77).save(base / name / "looks_good.png")
-    (base / "no_images").mkdir()

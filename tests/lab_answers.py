@@ -1,6 +1,15 @@
 """What the tests of the labs' exercises share: right passes, blank is not started, each wrong answer is told apart."""
 
+import copy
+import functools
+
 import tlcourse as tc
+
+
+def copied(build):
+    """The same function, which builds each of its results once and gives a fresh copy at each call."""
+    once = functools.cache(build)
+    return lambda *given, **options: copy.deepcopy(once(*given, **options))
 
 
 class Junk:

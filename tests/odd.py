@@ -85,20 +85,7 @@ class Space(dict):
     def __init__(self, home):
         super().__init__(globals())
         self.home = home
-        for name in (
-            "folder",
-            "files",
-            "loader",
-            "sets",
-            "fit",
-            "cli",
-            "train",
-            "saved",
-            "answers",
-            "figures",
-            "resumed_equals",
-        ):
-            self[name] = getattr(self, name)
+        self |= {name: getattr(self, name) for name in vars(Space) if not name.startswith("_")}
         self.folder("pets", cat=8, dog=8)
         self.folder("birds", owl=8, wren=8)
         self.folder("divided", **{"train/cat": 6, "train/dog": 6, "val/cat": 3, "val/dog": 3})
@@ -106,7 +93,7 @@ class Space(dict):
         self |= {"home": home, "data": self.sets(), "net": network, "f": str(home / "pets" / "cat" / "0.png")}
 
     def folder(self, name, make=photo, **counts):
-        """Write a folder of images; `__` in the name of a class stands for `/`."""
+        """Write a folder of images; the name of a class may be a path."""
         for tint, (place, count) in enumerate(counts.items()):
             (self.home / name / place).mkdir(parents=True, exist_ok=True)
             for i in range(count):
@@ -132,41 +119,32 @@ class Space(dict):
     def loader(self, labels=(0, 1, 0, 1), images=None, dtype=torch.int64, **options):
         """A reader's own loader of noise."""
         labels = torch.as_tensor(labels).to(dtype)
-        images = (
-            torch.rand(len(labels), 3, 32, 32, generator=torch.Generator().manual_seed(1)) if images is None else images
-        )
+        if images is None:
+            images = torch.rand(len(labels), 3, 32, 32, generator=torch.Generator().manual_seed(1))
         return DataLoader(TensorDataset(images, labels), batch_size=4, **options)
 
     def fit(self, model=None, data=None, **options):
         """The losses of one short training."""
         model = network() if model is None else model
         data = self["data"] if data is None else data
-        run = tl.fit(
-            model, data, **{"epochs": 1, "batch_size": 4, "augment": False, "cache": False, "lr": 1e-3, **options}
-        )
-        return run.history[["train_loss", "val_loss"]].to_numpy().tolist()
+        options = {"epochs": 1, "batch_size": 4, "augment": False, "cache": False, "lr": 1e-3, **options}
+        return tl.fit(model, data, **options).history[["train_loss", "val_loss"]].to_numpy().tolist()
 
     def cli(self, line, **variables):
         """What a command prints; a TLError with what it complains of if it fails."""
         out, err = io.StringIO(), io.StringIO()
-        before = dict(os.environ)
-        os.environ.update(variables)
-        try:
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with mock.patch.dict(os.environ, variables), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
                 code = main(shlex.split(line))
-        except SystemExit as stop:
-            code = stop.code
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
+            except SystemExit as stop:
+                code = stop.code
         if code:
             raise tl.TLError(err.getvalue())
         return out.getvalue()
 
     def train(self, line, **variables):
-        return self.cli(
-            f"train {line} --weights none --arch mobilenet_v3_small --size 32 --epochs 1 --batch-size 4", **variables
-        )
+        quick = "--weights none --arch mobilenet_v3_small --size 32 --epochs 1 --batch-size 4"
+        return self.cli(f"train {line} {quick}", **variables)
 
     def answers(self, *images, model=None):
         """The probabilities of each image, to five digits."""
@@ -193,7 +171,7 @@ class Space(dict):
         with mock.patch.object(CheckpointFolder, "save", save_then_stop):
             tl.fit(parts, self["data"], epochs=3, checkpoint="stopped", **options)
         parts = small()
-        tl.fit(parts, self["data"], epochs=3, checkpoint=tl.Checkpoint("stopped", resume=True), **options)
+        tl.fit(parts, self["data"], epochs=3, checkpoint="stopped", resume=True, **options)
         return tl.changed(parts, tl.snapshot(whole)) == []
 
 
@@ -271,17 +249,8 @@ def tiff(values, bits, white_is_zero):
         data = np.stack(packed, axis=1).astype(np.uint8).tobytes()
     else:
         data = values.astype("<u2" if bits == 16 else "u1").tobytes()
-    tags = {
-        256: width,
-        257: height,
-        258: bits,
-        259: 1,
-        262: 1 - white_is_zero,
-        273: 134,
-        277: 1,
-        278: height,
-        279: len(data),
-    }
+    tags = {256: width, 257: height, 258: bits, 259: 1, 262: 1 - white_is_zero}
+    tags |= {273: 134, 277: 1, 278: height, 279: len(data)}
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
     return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4 + 134 - 14 - len(entries)) + data
 

@@ -1,6 +1,8 @@
 """What tests share: rows of cases, refusals, and a data set so small that a test can train on it."""
 
 import contextlib
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,13 @@ import tlhelpers as tl
 from tlhelpers import DataCard, ImageData, ImageSplit
 from tlhelpers.models.families import ARCHS
 
+try:
+    import tomllib
+except ImportError:  # Python 3.10
+    import tomli as tomllib
+
 ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 CLASSES = ("red", "green")
 # VGG16 has half a gigabyte of weights; the other architectures have each of its parts.
 EVERY_ARCH = [pytest.param(name, marks=[pytest.mark.slow] * (name == "vgg16_bn")) for name in ARCHS]
@@ -22,10 +30,28 @@ def cases(names, *rows, **options):
     return pytest.mark.parametrize(names, rows, **options)
 
 
+every_arch = cases("arch", *ARCHS)
+
+
 def refused(error, sentence, call, *given, **options):
-    """Check that a call raises the error, and that its sentence matches."""
-    with pytest.raises(error, match=sentence):
+    """Check that a call raises the error, and that its sentence matches; gives back the sentence."""
+    with pytest.raises(error, match=sentence) as caught:
         call(*given, **options)
+    found = str(caught.value)
+    del caught  # its traceback would keep open what the call had opened
+    return found
+
+
+def run_python(*arguments, **options):
+    """What a process of this Python wrote, and how it ended."""
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, **options)
+
+
+class Mischief:
+    """Code in a pickle: it makes a file `planted`."""
+
+    def __reduce__(self):
+        return Path.touch, (Path("planted"),)
 
 
 @contextlib.contextmanager

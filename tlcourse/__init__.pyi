@@ -25,6 +25,7 @@ from .measurements.costs import arch_table as arch_table
 from .measurements.costs import cost_table as cost_table
 from .measurements.costs import count_macs as count_macs
 from .measurements.results import Results as Results
+from .measurements.results import in_points as in_points
 from .measurements.results import load_results as load_results
 from .medical.calibration import calibration_error as calibration_error
 from .medical.calibration import calibration_table as calibration_table
@@ -36,7 +37,6 @@ from .medical.clinical import subgroup_table as subgroup_table
 from .medical.clinical import threshold_for as threshold_for
 from .medical.pointing_game import pointing_game as pointing_game
 from .medical.report import ClinicalReport as ClinicalReport
-from .phantom.dataset import phantom_healthy as phantom_healthy
 from .phantom.dataset import phantom_masks as phantom_masks
 from .phantom.dataset import phantom_table as phantom_table
 from .phantom.flawed_dataset import flawed_dataset as flawed_dataset

@@ -2,20 +2,18 @@
 
 from tlhelpers.data.catalogue import DataSetEntry
 
-BOTH = "quick, full"
-NAMED, XRAYS = "tlcourse.named", "tlcourse.medical.chest_xray"
-SAFARI, PHANTOM = "tlcourse.safari.dataset", "tlcourse.phantom.dataset"
+NAMED = "tlcourse.named"
 DRAWN = "drawings of eight kinds of things on made-up backgrounds, also at other sizes"
 DRAWN_XRAYS = "drawn chest radiographs, normal or with opacities whose place is known; no medical data"
 FULL_XRAYS = "chest radiographs of children in full size, divided by patient; root= names your copy"
 ANTS = "photographs of ants and bees, few; no test set"
-SMALL_XRAYS = "children's chest radiographs, normal or ill; 28 to 224 px"
 RETINA = "photographs of the retina, graded 0 to 4; 28 to 224 px"
+SMALL_XRAYS = "children's chest radiographs, normal or ill; 28 to 224 px"
 
 DATA_SETS = (
-    DataSetEntry("safari", DRAWN, "nothing", "CC BY-SA 4.0", SAFARI, BOTH),
-    DataSetEntry("phantom", DRAWN_XRAYS, "nothing", "MIT", PHANTOM, BOTH),
-    DataSetEntry("chest_xray", FULL_XRAYS, "1,200 MB, by hand", "CC BY 4.0", XRAYS),
+    DataSetEntry("safari", DRAWN, "nothing", "CC BY-SA 4.0", "tlcourse.safari.dataset", "quick, full"),
+    DataSetEntry("phantom", DRAWN_XRAYS, "nothing", "MIT", "tlcourse.phantom.dataset", "quick, full"),
+    DataSetEntry("chest_xray", FULL_XRAYS, "1,200 MB, by hand", "CC BY 4.0", "tlcourse.medical.chest_xray"),
     DataSetEntry("hymenoptera", ANTS, "47 MB", "none given; research", NAMED),
     DataSetEntry("flowers102", "photographs of 102 kinds of flowers", "345 MB", "none given; research", NAMED),
     DataSetEntry("oxford_pets", "photographs of 37 breeds of cats and dogs", "811 MB", "CC BY-SA 4.0", NAMED),

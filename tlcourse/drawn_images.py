@@ -54,8 +54,9 @@ class DrawnImages(Generic[T]):
         return {**self.__dict__, "_cache": {}}
 
 
-def check_range(name: str, value: float, low: float, high: float = math.inf, unit: str = "") -> None:
-    """Raise DataError if the argument `name` has a value outside `low` to `high`."""
-    if not low <= value <= high:
-        allowed = f"{low:g} or more" if high == math.inf else f"from {low:g} to {high:g}{unit}"
-        raise DataError(f"{name} must be {allowed}, not {value}")
+def check_range(low: float, high: float = math.inf, unit: str = "", /, **values: float) -> None:
+    """Raise DataError if an argument, given with its name, lies outside `low` to `high`."""
+    for name, value in values.items():
+        if not low <= value <= high:
+            allowed = f"{low:g} or more" if high == math.inf else f"from {low:g} to {high:g}{unit}"
+            raise DataError(f"{name} must be {allowed}, not {value}")

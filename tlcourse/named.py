@@ -5,6 +5,7 @@ Loaders raise DataError if files are missing, and DownloadError if a download fa
 """
 
 import functools
+import operator
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -162,12 +163,8 @@ def _medmnist(name: str, class_name: str, size: int, root: Folder, prefix: str =
     classes = [prefix + info["label"][str(label)] for label in range(len(info["label"]))]
     splits = []
     for split in ("train", "val", "test"):
-        images = dataset(split, root=path.parent, size=size, as_rgb=True)
+        images = dataset(split, root=path.parent, size=size)
         keys = [f"{split}/{i}" for i in range(len(images))]
-        image = functools.partial(_item_image, images)
-        splits.append(ImageSplit(image, images.labels[:, 0], classes, keys=keys, name=split))
+        load: Any = functools.partial(operator.getitem, images.imgs)
+        splits.append(ImageSplit(load, images.labels[:, 0], classes, keys=keys, name=split))
     return ImageData(name, splits[0], splits[1], splits[2], CARDS[name])
-
-
-def _item_image(dataset: Any, i: int) -> Image.Image:
-    return dataset[i][0]

@@ -43,9 +43,6 @@ from .models.loading import load_model as load_model
 from .models.loading import replace_head as replace_head
 from .models.saving import load as load
 from .models.saving import save as save
-from .options import Checkpoint as Checkpoint
-from .options import Epochs as Epochs
-from .options import StepOptions as StepOptions
+from .recipe import train_within as train_within
 from .trainer import Run as Run
 from .training import fit as fit
-from .training import train_model as train_model

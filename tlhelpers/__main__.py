@@ -29,7 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     options = _parser().parse_args(arguments)
-    if threading.current_thread() is threading.main_thread():
+    before = signal.getsignal(signal.SIGTERM)
+    if in_main_thread := threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, functools.partial(_interrupt, os.getpid()))
     try:
         return int(options.command(options))
@@ -39,6 +40,9 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return 130
+    finally:
+        if in_main_thread:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _interrupt(process: int, *_: Any) -> None:
@@ -82,10 +86,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--arch", default=os.environ.get("TL_ARCH") or "efficientnet_lite0", help="architecture")
     add("--out", help="folder for weights, history and report; an earlier training in it is replaced")
     add("--resume", action="store_true", help="go on with the training in --out, if there is one")
-    add("--epochs", type=count, default=10, help="passes over the training images")
-    add("--lr", type=rate, default=3e-3, help="learning rate of the head")
-    add("--unfreeze", type=natural, default=0, metavar="N", help="blocks to train besides the head")
-    add("--factor", type=rate, help="learning rate of each block, relative to the block after it (None: 0.1)")
+    minutes = functools.partial(_number, kind=float, low=0.1)
+    add("--minutes", type=minutes, help="time for the default recipe: the head, then more, by validation (None: 3)")
+    add("--epochs", type=count, help="passes over the training images, in place of the recipe (None: 10)")
+    add("--lr", type=rate, help="learning rate of the head, in place of the recipe (None: 0.003)")
+    add("--unfreeze", type=natural, help="blocks to train besides the head, in place of the recipe (None: 0)")
     add("--size", type=functools.partial(_number, kind=int, low=32), help="side in pixels (None: the weights' own)")
     add("--batch-size", type=count, default=32, help="images in a step")
     add("--weights", choices=("embedded", "imagenet", "none"), help="where to start from (None: pre-trained)")
@@ -154,8 +159,17 @@ def _load(options: argparse.Namespace) -> Any:
     profile = tl.current_profile()
     find_arch(options.arch)
     options.seed = profile.seed if options.seed is None else options.seed
-    if options.factor is not None and not options.unfreeze:
-        raise TrainingError("--factor is for the learning rates of blocks: say with --unfreeze how many are to train")
+    own = [name for name in ("epochs", "lr", "unfreeze") if getattr(options, name) is not None]
+    own += ["weights none"] * (options.weights == "none") + ["no-augment"] * options.no_augment
+    if options.minutes is not None and own:
+        raise TrainingError(
+            f"--minutes is for the default recipe, and --{own[0]} for a training of your own: leave one out"
+        )
+    if options.resume and not own:
+        raise TrainingError("--resume goes on with a training of your own, of --epochs; the recipe starts anew")
+    options.recipe = not own
+    options.epochs, options.unfreeze = options.epochs or 10, options.unfreeze or 0
+    options.lr = 3e-3 if options.lr is None else options.lr
     if options.unfreeze and options.weights == "none":
         raise TrainingError("--unfreeze does not apply with --weights none, where everything trains")
     if options.resume and options.out is None:
@@ -183,18 +197,21 @@ def _train_once(data: Any, options: argparse.Namespace, seed: int, place: Path |
     if seed == options.seed:
         print(model.card.sentence)
     lr: float | dict[str, float] = options.lr
-    if options.weights != "none":
+    if options.weights != "none" and not options.recipe:
         tl.unfreeze(tl.freeze(model), last=options.unfreeze)
-        groups = tl.param_groups(model, options.lr, factor=0.1 if options.factor is None else options.factor)
-        lr = {group["name"]: group["lr"] for group in groups}
+        lr = {group["name"]: group["lr"] for group in tl.param_groups(model, options.lr, factor=0.1)}
     for file in options.stale:  # kept until now, since a mistake must lose nothing
-        with CheckpointFolder(tl.Checkpoint(file.parent), {}):  # refuses a folder that another run is writing to
+        with CheckpointFolder(file.parent, {}):  # refuses a folder that another run is writing to
             file.unlink(missing_ok=True)
     options.stale = []
-    checkpoint = None if place is None else tl.Checkpoint(place, resume=options.resume)
     settings = {"batch_size": options.batch_size, "augment": not options.no_augment, "seed": seed}
-    epochs = tl.Epochs(options.epochs, keep=options.keep)
-    run = tl.fit(model, data, epochs=epochs, lr=lr, checkpoint=checkpoint, **settings)
+    if options.recipe:
+        limits = {"minutes": options.minutes or 3.0, "batch_size": options.batch_size}
+        run = tl.train_within(model, data, **limits, seed=seed, checkpoint=place)
+    else:
+        settings |= {"epochs": options.epochs, "keep": options.keep}
+        run = tl.fit(model, data, lr=lr, checkpoint=place, resume=options.resume, **settings)
+    print(*run.notes, sep="\n")
     if not run.kept_epoch:
         print("Training was interrupted before its first epoch ended, so there is nothing to keep.", file=sys.stderr)
         raise KeyboardInterrupt

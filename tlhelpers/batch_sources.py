@@ -78,7 +78,7 @@ def choose_sources(
     split = split_at_frozen_prefix(unwrapped(model)) if options.cache else None
     if split is not None:
         same_images = augment is False or views is not None
-        if same_images and options.step.mixup is None and options.epochs.count > (views or 1):
+        if same_images and options.epochs > (views or 1):
             sources.train = cache_activations(split.frozen, train, train_order, precision, views or 1)
         if sources.train is not None:
             sources.network = split.trainable
@@ -87,7 +87,7 @@ def choose_sources(
         elif not same_images:
             note = f"The frozen prefix, up to '{split.boundary}', ran in every step, on new augmented images."
             notes.append(f"{note} cache=4, say, keeps its activations for four views of each image.")
-        if options.epochs.count > 1 and validates:
+        if options.epochs > 1 and validates:
             sources.val = cache_activations(split.frozen, val, val_order, precision)
             sources.val_network = model if sources.val is None else split.trainable
     sources.train = sources.train or train.batches(train_order)

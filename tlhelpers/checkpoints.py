@@ -9,6 +9,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import safetensors
@@ -21,7 +22,6 @@ from tlhelpers.files import atomic_write, make_folder, remove_leftovers, user_pa
 from tlhelpers.models.cards import ModelCard
 from tlhelpers.models.families import ARCHS
 from tlhelpers.models.saving import save
-from tlhelpers.options import Checkpoint
 
 FORMAT = "tlhelpers-checkpoint-3"
 
@@ -29,8 +29,8 @@ FORMAT = "tlhelpers-checkpoint-3"
 class CheckpointFolder:
     """The folder of one run; as a context manager it keeps other runs out. A run goes on with the same `settings`."""
 
-    def __init__(self, checkpoint: Checkpoint, settings: dict[str, Any]) -> None:
-        self.folder, self.resume, self.settings = user_path(checkpoint.folder), checkpoint.resume, settings
+    def __init__(self, folder: str | Path, settings: dict[str, Any], resume: bool = False) -> None:
+        self.folder, self.resume, self.settings = user_path(folder), resume, settings
         self.path, self.best_path = self.folder / "last.pt", self.folder / "best.safetensors"
         self._lock = FileLock(self.folder / "in_use.lock")
 

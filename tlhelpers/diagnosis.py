@@ -10,8 +10,6 @@ import shutil
 import subprocess
 import sys
 import textwrap
-import urllib.error
-import urllib.request
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -65,7 +63,7 @@ class Report(NamedTuple):
 
 
 def doctor(*, quick: bool = False) -> Report:
-    """Check the installation and this machine; `quick` leaves out PyTorch, device and network, which take 3 to 10 s."""
+    """Check the installation and this machine; `quick` leaves out PyTorch and device, which take 3 to 10 s."""
     findings: list[Finding] = []
     for check in QUICK if quick else QUICK + SLOW:
         try:
@@ -220,19 +218,5 @@ def check_device() -> Verdict:
     return "trouble" if now.name == "full" else "note", f"{found}; not used: {gpu}", advice
 
 
-def check_network() -> Verdict:
-    """The host of torchvision's weights answers; only the full profile asks it."""
-    from tlhelpers.device import current_profile
-
-    if current_profile().name != "full":
-        return "ok", "not needed in the quick profile, not tried", ""
-    try:
-        with contextlib.suppress(urllib.error.HTTPError):  # an answer, too
-            urllib.request.urlopen("https://download.pytorch.org", timeout=5).close()
-    except OSError as error:
-        return "trouble", f"no download.pytorch.org: {error}", "Set HTTPS_PROXY behind a proxy, or TL_PROFILE=quick."
-    return "ok", "download.pytorch.org answers", ""
-
-
 QUICK = (check_python, check_packages, check_kernel, check_memory, check_disk, check_weights)
-SLOW = (check_torch, check_device, check_network)
+SLOW = (check_torch, check_device)

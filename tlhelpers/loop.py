@@ -10,11 +10,9 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torch.optim.swa_utils import AveragedModel
 
 from tlhelpers.errors import TLError, TrainingError, describe
 from tlhelpers.models.freezing import evaluation_mode, train_mode
-from tlhelpers.options import StepOptions
 
 Batches = Iterable[tuple[torch.Tensor, torch.Tensor]]
 WORKER_DIED = "DataLoader worker (pid"  # the beginning of what PyTorch says then
@@ -29,15 +27,13 @@ def train_epoch(
     precision: torch.dtype = torch.float32,
     scaler: torch.amp.GradScaler | None = None,
     scheduler: LRScheduler | None = None,
-    average: AveragedModel | None = None,
-    step: StepOptions = StepOptions(),  # noqa: B008 (it cannot change)
 ) -> tuple[float, float]:
     """Train for one pass over the batches; returns loss and accuracy, means over all images.
 
     The model maps images (batch, 3, height, width) to logits (batch, classes), and the criterion maps logits and labels
     (batch,) to a mean. `precision` is the autocast type of the forward pass; fp16 needs a scaler of the loss. The
-    scheduler steps, and the average of the weights is updated, after each batch. `step` gives accumulation, clipping
-    and mixing. A TrainingError names the step at which the loss stopped being finite, or says what does not fit.
+    scheduler steps after each batch. A TrainingError names the step at which the loss stopped being finite, or says
+    what does not fit.
     """
     train_mode(model)
     device, scaler = device_of(model), scaler or torch.amp.GradScaler(enabled=False)
@@ -45,31 +41,20 @@ def train_epoch(
     losses, sizes, correct = [], [], torch.zeros((), device=device)
     for images, labels in batches:
         images, labels = to_device(images, device), labels.to(device, non_blocking=True)
-        inputs, targets = (images, labels) if step.mixup is None else step.mixup(images, labels)
         optimizer.zero_grad(set_to_none=True)
-        loss = torch.zeros((), device=device)
-        pieces = (tensor.chunk(step.accumulation_steps) for tensor in (inputs, targets, labels))
-        for piece, target, label in zip(*pieces, strict=True):
-            with autocast(device, precision):
-                logits = model(piece)
-                piece_loss = compute_loss(criterion, logits, target) * (len(piece) / len(images))
-            scaler.scale(piece_loss).backward()
-            loss += piece_loss.detach().float()
-            correct += (logits.detach().argmax(dim=1) == label).sum()
-        losses.append(loss)
+        with autocast(device, precision):
+            logits = model(images)
+            loss = compute_loss(criterion, logits, labels)
+        scaler.scale(loss).backward()
+        correct += (logits.detach().argmax(dim=1) == labels).sum()
+        losses.append(loss.detach().float())
         sizes.append(len(labels))
         if device.type == "cpu":  # a GPU would have to wait for it; there the losses are checked after the epoch
             check_finite(losses[-1:], first=len(losses))
-        if step.max_grad_norm is not None:
-            scaler.unscale_(optimizer)
-            parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-            nn.utils.clip_grad_norm_(parameters, step.max_grad_norm)
         scaler.step(optimizer)
         scaler.update()
         if scheduler is not None:
             scheduler.step()
-        if average is not None:
-            average.update_parameters(model)
     check_finite(losses)
     weights = torch.tensor(sizes, dtype=torch.float32, device=device)
     loss, hits, count = torch.stack([(torch.stack(losses) * weights).sum(), correct, weights.sum()]).tolist()
@@ -126,7 +111,7 @@ def explained(batches: Any) -> Iterator[None]:
         elif memory_ran_out(error):
             size = getattr(batches, "batch_size", None)
             text = f"memory ran out with {size or 'so many'} images in a batch. Try batch_size={(size or 2) // 2 or 1}"
-            text += ", step=tl.StepOptions(accumulation_steps=2), a model of smaller size=, or freeze more of it."
+            text += ", a model of smaller size=, or freeze more of it."
         else:
             raise
         raise TrainingError(text) from error

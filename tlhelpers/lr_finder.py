@@ -1,7 +1,7 @@
 """The learning-rate finder: a short trial whose learning rate grows from step to step."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import nn
-from torch.optim import Optimizer
+from torch.optim import AdamW, Optimizer
 
 import tlhelpers
 from tlhelpers.batch_sources import BatchSources, choose_sources
@@ -18,7 +18,7 @@ from tlhelpers.device import current_profile
 from tlhelpers.errors import TrainingError
 from tlhelpers.loop import device_of, explained, seeded, train_epoch
 from tlhelpers.models.freezing import preserve_modes, snapshot
-from tlhelpers.options import Augment, Epochs, FitOptions, StepOptions
+from tlhelpers.options import Augment, FitOptions
 from tlhelpers.progress import tqdm
 from tlhelpers.training import trainable_groups
 
@@ -52,14 +52,15 @@ def find_lr(
     steps: int = 80,
     batch_size: int = 32,
     augment: Augment = True,
-    step: StepOptions = StepOptions(),  # noqa: B008 (it cannot change)
+    optimizer: Callable[..., Optimizer] = AdamW,
+    loss: nn.Module | None = None,
     seed: int = 0,
 ) -> LRFinderResult:
     """Train for a few steps with a growing learning rate, and record the loss (Smith 2017); then restore the network.
 
     `lr` is the learning rate of the last step, or one for each trainable block; their ratios stay. The first step's is
     the fraction `lowest` of it. The trial has at most `steps` steps, and ends early when the smoothed loss is 4 times
-    its minimum, or not finite. Of `step` only optimizer and loss are used; other arguments and errors are as in `fit`.
+    its minimum, or not finite. Other arguments and errors are as in `fit`.
     """
     if steps < 10 or not 0 < lowest < 1:
         raise TrainingError(f"a trial needs 10 steps or more and lowest between 0 and 1; got {steps} and {lowest}")
@@ -68,11 +69,10 @@ def find_lr(
     before = snapshot(model)
     with preserve_modes(model), seeded(seed, profile.device):
         try:
-            options = FitOptions(Epochs(steps), batch_size, augment, seed=seed)
+            options = FitOptions(steps, None, "best", batch_size, augment, optimizer, loss=loss, seed=seed)
             sources = choose_sources(model, data, options, profile.dtype, validates=False)
-            criterion = step.build_criterion(profile.device)
-            optimizer = step.build_optimizer(groups, profile.device)
-            curve = _trial(sources, criterion, optimizer, lowest, steps, profile.dtype)
+            criterion, built = options.build_criterion(profile.device), options.build_optimizer(groups, profile.device)
+            curve = _trial(sources, criterion, built, lowest, steps, profile.dtype)
         finally:
             model.load_state_dict(before)
             model.zero_grad(set_to_none=True)

@@ -13,15 +13,12 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import tlhelpers
 from tlhelpers.batch_sources import BatchSources
 from tlhelpers.checkpoints import CheckpointFolder
 from tlhelpers.loop import check_finite, compute_logits, compute_loss, device_of, explained, train_epoch
-from tlhelpers.models.families import unwrapped
 from tlhelpers.models.freezing import evaluation_mode, snapshot
-from tlhelpers.options import Epochs, StepOptions
 from tlhelpers.progress import tqdm
 
 
@@ -79,27 +76,24 @@ class Trainer:
     optimizer: Optimizer
     scheduler: LRScheduler | None = None
     precision: torch.dtype = torch.float32
-    step: StepOptions = field(default_factory=StepOptions)
 
     def __post_init__(self) -> None:
         self.progress, device_type = RunProgress(), device_of(self.model).type
         self.scaler = torch.amp.GradScaler(device_type) if self.precision == torch.float16 else None
         self.steps_after_batch = isinstance(self.scheduler, OneCycleLR | CyclicLR)
-        self.average: AveragedModel | None = None
-        if self.step.ema_decay is not None:
-            average = get_ema_multi_avg_fn(self.step.ema_decay)
-            self.average = AveragedModel(unwrapped(self.sources.network), multi_avg_fn=average, use_buffers=True)
 
-    def run(self, epochs: Epochs, folder: CheckpointFolder | None = None) -> Run:
+    def run(
+        self, epochs: int, patience: int | None = None, keep: str = "best", folder: CheckpointFolder | None = None
+    ) -> Run:
         """Train and validate. Then the model has the weights of the best or last epoch; after an error, of the best."""
         if folder is not None:
             folder.begin(self)
-        stopped, steps, patience = "", len(self.sources.train), epochs.patience or epochs.count + 1
+        stopped, steps, patience = "", len(self.sources.train), patience or epochs + 1
         progress, done = self.progress, len(self.progress.rows) * steps
-        with tqdm(total=epochs.count * steps, initial=done, desc="train", unit="batch") as bar:
+        with tqdm(total=epochs * steps, initial=done, desc="train", unit="batch") as bar:
             try:
-                while len(progress.rows) < epochs.count and len(progress.rows) - progress.best_epoch < patience:
-                    bar.set_description(f"epoch {len(progress.rows) + 1}/{epochs.count}")
+                while len(progress.rows) < epochs and len(progress.rows) - progress.best_epoch < patience:
+                    bar.set_description(f"epoch {len(progress.rows) + 1}/{epochs}")
                     with explained(self.sources.train):
                         self._epoch(bar, folder)
                     if folder is not None:
@@ -110,11 +104,9 @@ class Trainer:
                 self._load(progress.best_weights)  # the best epoch stays usable
                 raise
         count, best = len(progress.rows), progress.best_epoch
-        kept = count if epochs.keep == "last" and not stopped else best
-        if not stopped and count < epochs.count:
+        kept = count if keep == "last" and not stopped else best
+        if not stopped and count < epochs:
             stopped = f"Stopped after epoch {count}: none was better than epoch {best} since."
-        if kept != best:
-            self._swap_average()
         self._load(progress.best_weights if kept == best else {})
         return Run(self.model, progress.history, best, kept, stopped, self.sources.notes)
 
@@ -133,7 +125,7 @@ class Trainer:
         self.progress = RunProgress(**state["progress"])
 
     def _parts(self) -> dict[str, Any]:
-        names = ("model", "optimizer", "scheduler", "scaler", "average")
+        names = ("model", "optimizer", "scheduler", "scaler")
         return {name: part for name in names if (part := getattr(self, name)) is not None}
 
     def _generators(self) -> dict[str, tuple[Any, Any]]:
@@ -156,24 +148,20 @@ class Trainer:
     def _epoch(self, bar: Any, folder: CheckpointFolder | None) -> None:
         progress, start, lr = self.progress, time.perf_counter(), self.optimizer.param_groups[-1]["lr"]
         epoch, sources, device = len(progress.rows) + 1, self.sources, device_of(self.model)
-        options: Any = {"precision": self.precision, "scaler": self.scaler, "average": self.average, "step": self.step}
+        options: Any = {"precision": self.precision, "scaler": self.scaler}
         options["scheduler"] = self.scheduler if self.steps_after_batch else None
         trained = train_epoch(sources.network, self._batches(epoch, bar), self.criterion, self.optimizer, **options)
-        self._swap_average()
-        try:
-            logits, labels = compute_logits(sources.val_network, sources.val.set_epoch(epoch), precision=self.precision)
-            with torch.no_grad(), evaluation_mode(self.criterion):
-                loss = float(compute_loss(self.criterion, logits.to(device), labels.to(device)))
-            check_finite([torch.tensor(loss)], "validation")
-            accuracy = float((logits.argmax(dim=1) == labels).float().mean())
-            progress.rows.append([*trained, loss, accuracy, lr, time.perf_counter() - start])
-            if (accuracy, -loss) > progress.best:
-                progress.best_weights = snapshot(self.model)
-                progress.best, progress.best_epoch = (accuracy, -loss), epoch
-                if folder is not None:
-                    folder.save_best(self.model)
-        finally:
-            self._swap_average()
+        logits, labels = compute_logits(sources.val_network, sources.val.set_epoch(epoch), precision=self.precision)
+        with torch.no_grad(), evaluation_mode(self.criterion):
+            loss = float(compute_loss(self.criterion, logits.to(device), labels.to(device)))
+        check_finite([torch.tensor(loss)], "validation")
+        accuracy = float((logits.argmax(dim=1) == labels).float().mean())
+        progress.rows.append([*trained, loss, accuracy, lr, time.perf_counter() - start])
+        if (accuracy, -loss) > progress.best:
+            progress.best_weights = snapshot(self.model)
+            progress.best, progress.best_epoch = (accuracy, -loss), epoch
+            if folder is not None:
+                folder.save_best(self.model)
         if isinstance(self.scheduler, ReduceLROnPlateau):
             self.scheduler.step(accuracy if self.scheduler.mode == "max" else loss)
         elif self.scheduler is not None and not self.steps_after_batch:
@@ -184,13 +172,6 @@ class Trainer:
         for batch in self.sources.train.set_epoch(epoch):
             yield batch
             bar.update()
-
-    def _swap_average(self) -> None:
-        """Exchange the network's weights with their moving average, if there is one."""
-        if self.average is not None:
-            own, mean = ([*net.parameters(), *net.buffers()] for net in (self.sources.network, self.average.module))
-            for here, there in zip(own, mean, strict=True):
-                here.data, there.data = there.data, here.data
 
     def _load(self, weights: Mapping[str, torch.Tensor]) -> None:
         if weights:

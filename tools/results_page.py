@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import statistics
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -93,16 +92,30 @@ def results_tables() -> dict[str, str]:
     """The tables of docs/results.md; most are made beside the code that measures."""
     sys.path.insert(0, str(ROOT / "experiments"))
     import benchmark
+    import choosing
     import fuzz_images
+    import hospitals
     import kill_test
+    import lora
     import odd_inputs
     import pneumonia
+    import recipes
+    import refinements
+    import shift
     import transfer
 
+    distance, ranks = choosing.tables()
     return {
         "networks": networks_table(),
-        "transfer": transfer.table(),
-        "folders": folders_table(),
+        "transfer": transfer.tables(),
+        "distance": distance,
+        "ranks": ranks,
+        "refinements": refinements.table(),
+        "shift": shift.table(),
+        "lora": lora.table(),
+        "recipes": recipes.table(),
+        "hospitals": hospitals.table(),
+        "choices": hospitals.choices(),
         "pneumonia": pneumonia.table(),
         "benchmark": benchmark.tables(),
         "kills": kill_test.table(_read("kills.json").get("rows", [])),
@@ -136,35 +149,10 @@ def networks_table() -> str:
     return "\n".join(lines) + "\n"
 
 
-def folders_table() -> str:
-    """A row for each real folder: accuracy over seeds with its spread, time, and the command."""
-    results = _read("folders.json")
-    lines = [
-        "| data | images scored | seeds | accuracy | balanced accuracy | seconds a run | command |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for name, row in results.items():
-        seeds = row["seeds"]
-        has_test = "test_accuracy" in seeds[0]
-        key = "test_accuracy" if has_test else "val_accuracy_last"
-        scored = f"test, {seeds[0]['test_images']}" if has_test else f"val, {seeds[0]['val_images']}, last epoch"
-        balanced = _spread(seeds, "test_balanced_accuracy") if has_test else "–"
-        seconds = f"{statistics.mean(s['seconds'] for s in seeds):.0f}"
-        cells = (name, scored, len(seeds), _spread(seeds, key), balanced, seconds, f"`{row['command']}`")
-        # A bar ends a cell of a table, also inside `code`.
-        lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
 PAGES: dict[Path, Callable[[], dict[str, str]]] = {
     ROOT / "README.md": lambda: {"notebooks": notebooks_table()},
     ROOT / "docs" / "results.md": results_tables,
 }
-
-
-def _spread(seeds: list[dict[str, Any]], key: str) -> str:
-    values = [100 * seed[key] for seed in seeds]
-    return f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f} %"
 
 
 def _read(name: str) -> dict[str, Any]:

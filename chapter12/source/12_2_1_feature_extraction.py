@@ -333,50 +333,44 @@ tl.trainable_table(model)
 #         if isinstance(module, nn.BatchNorm2d):
 #             module.eval()
 #
-# ### Does it cost anything? Measured over seeds
+# ### Does it matter? Measured over seeds
 #
-# Training a head for several epochs, on features that are held or that drift, with large and small batches. Every dot is
-# a seed; the bar is their mean, the line one standard deviation. Two bars differ only if the dots do.
+# A head was trained on safari for eight epochs by a loop that calls `model.train()`: once with BatchNorm's statistics
+# frozen, once with statistics that are updated by the training images. Five seeds, with batches of 4 and of 32 images.
 
 # %% tags=["nbval-ignore-output"]
 batchnorm = tc.load_results("batchnorm")
 print(batchnorm)
-batchnorm.runs["setting"] = (
-    batchnorm.runs["method"] + ", batches of " + batchnorm.runs["batch_size"].astype(str)
-)
+runs = batchnorm.runs
+by_size = {
+    size: tc.compare_methods(rows, "test", "method")
+    for size, rows in runs.groupby("batch_size")
+}
 tc.plots.ranking(
-    batchnorm.runs,
+    runs.assign(setting=runs["method"] + ", batches of " + runs["batch_size"].astype(str)),
     "test",
     "setting",
-    title="A head trained on held and on drifting BatchNorm",
-    xlabel="balanced accuracy on the test set",
+    title="BatchNorm's statistics while a head is trained",
+    xlabel="balanced accuracy on the test set; each dot is a seed",
 )
 
-# %% [markdown]
-# `tc.compare_methods` compares seed by seed, since runs with the same seed saw the same images. `mean_difference` is the
-# mean difference to the best method, from `low` to `high` its 95 % interval. There is no significant difference where
-# the interval contains zero.
-#
-# <!-- given: confidence level -->
-
-# %% tags=["nbval-ignore-output"]
-by_size = {
-    size: tc.compare_methods(runs, "test", "method")
-    for size, runs in batchnorm.runs.groupby("batch_size")
-}
-pd.concat(by_size, names=["batch size"]).round(3)
-
 # %% tags=["claim-batchnorm-held"]
-SAME = "no_significant_difference"
-for size, table in by_size.items():
-    best, other = table.index
-    verdict = "cannot be told apart" if table.loc[other, SAME] else f"'{best}' is better"
-    print(f"batches of {size}: {verdict}")
-assert by_size[4].index[0] == "held"
-assert not by_size[4].loc["drifting", SAME]
-assert by_size[32][SAME].all()
+wide = 100 * runs.pivot(index=["batch_size", "seed"], columns="method", values="test")
+gain = (wide["updated"] - wide["frozen"]).groupby("batch_size").agg(["mean", "std"])
+for size, row in gain.iterrows():
+    print(
+        f"batches of {size}: updated minus frozen {row['mean']:+.1f} ± {row['std']:.1f} points"
+    )
+assert gain.loc[32, "mean"] > 3
+assert not by_size[32].loc["frozen", "no_significant_difference"]
+assert by_size[4].loc["frozen", "no_significant_difference"]
 
 # %% [markdown]
+# With batches of 32 the updated statistics are 4.4 points *better*: they adapt the photographs' network to drawings. With
+# batches of 4 there is no significant difference, since statistics of four images are noisy. So the reason to freeze
+# BatchNorm is not accuracy. It is that a frozen backbone stays what it was: its features can be computed once, and it
+# still serves its old task. If you let the statistics move, do it on purpose.
+#
 # ## 6 What the optimizer does with frozen parameters
 #
 # Three ways to make the optimizer are in use:

@@ -42,12 +42,15 @@ print(profile)
 # **What the quick profile puts in place of the real thing:** a ResNet18 that we trained on a small excerpt of ImageNet,
 # in place of torchvision's, and *safari*, drawings on made-up backgrounds, in place of photographs.
 #
-# **What was measured beforehand.** A single training run proves little: another seed gives another result. So the
-# comparisons below were run many times, with several seeds each, on that same small ResNet18 with images of 64 px. A
-# run trains on 40 images of each class for 6 epochs, in one cycle of AdamW, where nothing else is said. The learning
-# rates were *not* tuned for each way, so a small difference means nothing even where seeds agree on it. `tc.load_results`
-# reads them. They show how *this* network behaves on *these* images. Take the way of measuring home, and the numbers
-# with caution.
+# **What was measured beforehand.** One training run proves little: another seed gives another result. The comparisons
+# below were therefore made with five seeds each, on this ResNet18 with images of 64 px, and stored. Each method was
+# trained until its validation accuracy stopped improving, at the best of three or six learning rates for *it*, chosen on
+# validation images; the test images were scored once. Safari is tested on drawings in a style that is in neither the
+# training nor the validation set: 221 drawings. `tc.load_results` reads the stored runs.
+#
+# In the tables, *gain* is the difference to one method of the table, in percentage points, with a 95 % interval for other
+# seeds and other drawings. If the interval contains zero, there is **no significant difference**: the measurement cannot
+# say which of the two is better.
 #
 # ## 1 The workflow
 #
@@ -175,10 +178,8 @@ run = tl.fit(
     data,
     epochs=6,
     lr={g["name"]: g["lr"] for g in groups},
-    step=tl.StepOptions(
-        optimizer=functools.partial(SGD, momentum=0.9),
-        schedule=lambda optimizer: StepLR(optimizer, step_size=3, gamma=0.1),
-    ),
+    optimizer=functools.partial(SGD, momentum=0.9),
+    schedule=lambda optimizer: StepLR(optimizer, step_size=3, gamma=0.1),
     seed=SEED,
 )
 print(run)
@@ -203,95 +204,34 @@ tc.report_finding(
 # %% [markdown]
 # One run, one seed. It shows that the code works, and not that the recipe is good.
 #
-# ### The recipe against others, over seeds
+# ### The recipe against others
 #
-# The last block and the head were trained with six recipes: AdamW, and SGD at ten times AdamW's learning rates, since
-# it does not divide by the size of the gradients. StepLR divides by ten after every second epoch. Every dot is a seed,
-# the bar their mean, the thin line one standard deviation. Before you look: how large a difference do you expect?
+# Six recipes, everything trainable, 30 epochs on safari. SGD needs larger learning rates than AdamW, since it does not
+# divide a step by the size of its gradients; each recipe has the best of three rates of its own.
 
 
 # %% tags=["nbval-ignore-output"]
-def ranked(name, title, by="method"):
-    """A figure of the test scores in a results file."""
-    found = tc.load_results(name)
-    print(found)
-    return tc.plots.ranking(
-        found.runs, "test", by, title=title, xlabel="balanced accuracy on the test set"
-    )
-
-
-ranked("recipes", "Six recipes for the last block and the head")
-
-# %% [markdown]
-# *Balanced* accuracy is the mean over classes of the share of a class that is found. To judge the figure, compare the
-# bars with the spread of the dots. `tc.compare_methods` does it seed by seed: `mean_difference` is the mean difference
-# to the best, and `low` and `high` are its 95 % interval. There is no significant difference where it contains zero.
-#
-# <!-- given: confidence level -->
-
-
-# %% tags=["nbval-ignore-output"]
-SAME = "no_significant_difference"
-
-
-def stands(name):
-    """The methods of a results file, compared seed by seed."""
-    return tc.compare_methods(tc.load_results(name).runs, "test", "method")
-
-
-recipes = stands("recipes")
-recipes.round(3)
-
-
-# %%
-def verdict(table):
-    """In words: what was best, and what cannot be told from it."""
-    best, *others = table.index
-    ties = [method for method in others if table.loc[method, SAME]]
-    worse = [method for method in others if not table.loc[method, SAME]]
-    lines = [f"best mean:           {best}"]
-    lines += [f"cannot be told from: {method}" for method in ties]
-    lines += [f"worse:               {method}" for method in worse]
-    return "\n".join(lines)
-
-
-print(verdict(recipes))
+refinements = tc.load_results("refinements")
+print(refinements)
+recipes = refinements.against("safari", "AdamW, cosine", topic="recipe")
+tc.in_points(recipes)
 
 # %% tags=["claim-momentum-steplr"]
 classic = recipes.loc["SGD with momentum, StepLR"]
-print("The classic recipe is behind the best:", bool(not classic[SAME]))
-assert classic[SAME]
-assert not recipes.loc["SGD without momentum, StepLR", SAME]
-
-# %% [markdown]
-# One comparison is not fair. Momentum of 0.9 adds up about ten steps, so that without it the same learning rate moves
-# the weights about a tenth as far. "SGD without momentum" shows what happens if one leaves momentum out and changes
-# nothing else. It does not show that momentum as such is better than larger steps.
-#
-# How fast do they get there? The validation accuracy by epoch:
-#
-# <!-- given: 1 / (1 - 0.9) -->
-
-
-# %% tags=["nbval-ignore-output"]
-def by_epoch(runs, column, name):
-    """A row for each epoch of each run, from a column of lists."""
-    rows = runs[["method", "seed", column]].explode(column).rename(columns={column: name})
-    rows["epoch"] = rows.groupby(["method", "seed"]).cumcount() + 1
-    return rows.astype({name: float})
-
-
-tc.plots.lines(
-    by_epoch(tc.load_results("recipes").runs, "val", "accuracy"),
-    "epoch",
-    "accuracy",
-    "method",
-    title="Six recipes by epoch",
-    xlabel="epoch",
-    ylabel="accuracy on the validation set",
+print(
+    f"The classic recipe: {classic.accuracy:.1%}, AdamW with a cosine: {recipes.loc['AdamW, cosine'].accuracy:.1%}.\n"
+    f"Difference {100 * classic.gain:+.1f} points ({100 * classic.low:+.1f} to {100 * classic.high:+.1f})."
+)
+assert classic.low < 0 < classic.high
+assert recipes["low"].max() < 0 < recipes["high"].min(), (
+    "every recipe's interval contains zero"
 )
 
 # %% [markdown]
+# The classic recipe is 2.4 points behind AdamW with a cosine, and the interval contains zero: no significant difference,
+# and so for each of the others. Three rates were too few to settle it, though: every recipe chose the lowest or the
+# highest of its three. So these runs do not name a best recipe.
+#
 # ## 4 A learning rate from a short trial
 #
 # `tl.find_lr` trains for a few steps with a rate that grows from step to step, and watches the loss (Smith 2017).
@@ -326,14 +266,15 @@ print(
 )
 
 # %% [markdown]
-# Compare the two rows: the same network and images in another order. The trial finds the order of magnitude, not a
-# value. And it speaks for the first steps only: a rate at which a new head learns fastest is not the rate at which a
-# pre-trained backbone ends best. That has to be measured on the validation set.
+# Compare the two rows: the same network and the same images, in another order. A trial narrows the search down; it is not
+# a measurement. It also speaks for the first steps only: the rate at which a new head learns fastest need not be the
+# rate at which a pre-trained backbone ends best. That has to be measured on the validation set.
 #
 # ## 5 How large a learning rate?
 #
-# The rule says: small, since large steps destroy what the weights know. The whole network was trained, its head at
-# a fixed rate, its backbone at the rates along the axis. (A rate of 0 is a frozen backbone: feature extraction.)
+# The rule says: small, since large steps destroy what the weights know. The whole network was trained for eight epochs,
+# its head at a rate of 0.003, its backbone at the rates along the axis. (A rate of 0 is a frozen backbone: feature
+# extraction.)
 
 # %% tags=["nbval-ignore-output"]
 rates = tc.load_results("rates")
@@ -354,18 +295,19 @@ rate_table = tc.compare_methods(rates.runs, "test", "lr")
 rate_table.sort_index().round(3)
 
 # %% [markdown]
-# Which rate should one have taken? The test set must not decide that, so the validation set does:
+# These intervals hold for other seeds, not for other drawings. Which rate should one have taken? The test set must not
+# decide that, so the validation set does:
 
 # %% tags=["claim-small-rate"]
 on_validation = tuned.assign(score=tuned["val"].str[-1]).groupby("lr")["score"].mean()
 best_rate = float(on_validation.idxmax())
-tied_rates = sorted(rate_table.index[rate_table[SAME]])
-worse_rates = sorted(rate_table.index[~rate_table[SAME]])
+tied_rates = sorted(rate_table.index[rate_table["no_significant_difference"]])
+worse_rates = sorted(rate_table.index[~rate_table["no_significant_difference"]])
 named = [", ".join(f"{r:g}" for r in some) for some in (tied_rates, worse_rates)]
 print(f"Best on validation: {best_rate:g}. On the test set:")
 print(f"the best, or not to be told from it: {named[0]}; worse: {named[1]}.")
 assert 1e-4 <= best_rate <= 1e-3
-assert {3e-3, 1e-2, 3e-2} <= set(worse_rates)
+assert {1e-2, 3e-2} <= set(worse_rates)
 assert 1e-5 in worse_rates
 
 # %% [markdown]
@@ -431,351 +373,290 @@ print(
 print("rate it does not come back: there the weights have forgotten.")
 
 # %% [markdown]
-# So a small learning rate protects the weights, and not the old task: as long as BatchNorm is in training mode, its
-# statistics move to the new images. This is the drift of 12.2.1 seen from the other side. Whoever needs both tasks
-# keeps BatchNorm frozen, or keeps two sets of statistics.
+# At a very small rate the weights keep the old task, and only BatchNorm's statistics lose it: as long as BatchNorm is in
+# training mode, they move to the new images. This is the drift of 12.2.1 seen from the other side. At the rate that is
+# best for the new task a third of the old accuracy is gone even with the old statistics. Whoever needs both tasks may
+# try to keep BatchNorm frozen or to keep two sets of statistics; we did not measure that.
 #
 # Forgetting matters only if somebody still needs the old task. What matters for the new one is the first figure.
 #
 # ## 6 How many layers, for how much data?
 #
-# The rule: with few images train the head only, with more images unfreeze more. Each cell below is a depth and an
-# amount of data. For each the learning rate of the backbone was chosen among three **by validation accuracy**, and the
-# cell shows the **test** score. Small sets were trained for more epochs, so that a run with 10 or 40 images of each
-# class sees equally many; with 200 it sees more. (A choice on the test scores would flatter the ways that have more
-# rates to choose from: the head alone has none.)
-#
-# <!-- given: settings of the measurement -->
+# A common rule says: with few images train only the head, with more images unfreeze more layers. Here are four depths,
+# training from scratch, and three numbers of different training images per class, on safari and on photographs of flowers:
 
-
-# %%
+# %% tags=["nbval-ignore-output"]
 DEPTHS = {
     "head": "head only",
     "layer4": "+ last block",
     "layer3": "+ last two blocks",
     "everything": "everything",
-}  # from cheap to dear
-depth = tc.load_results("depth").runs.copy()
-depth["lr"] = depth["lr"].fillna(0.0)
-depth["last val"] = depth["val"].str[-1]  # of the last epoch, whose weights were scored
-validation = depth.groupby(["trains", "per_class", "lr"], as_index=False)["last val"].mean()
-best_rows = validation.loc[validation.groupby(["trains", "per_class"])["last val"].idxmax()]
-chosen = depth.merge(best_rows[["trains", "per_class", "lr"]])
-chosen["trains"] = pd.Categorical(chosen["trains"].map(DEPTHS), list(DEPTHS.values()))
-assert len(chosen) == chosen.drop_duplicates(["trains", "per_class", "seed"]).shape[0]
-print(
-    sorted(set(depth["per_class"].tolist())),
-    "images of each class;",
-    depth["seed"].nunique(),
-    "seeds",
-)
-
-# %% tags=["nbval-ignore-output"]
-scores = chosen.groupby(["trains", "per_class"], observed=True)["test"]
-means, spreads = scores.mean().unstack(), scores.std().unstack()
-standing = {
-    count: tc.compare_methods(rows.astype({"trains": str}), "test", "trains")
-    for count, rows in chosen.groupby("per_class")
+    "scratch": "from scratch",
 }
-ties = pd.DataFrame({count: table[SAME] for count, table in standing.items()}).loc[
-    means.index.astype(str)
-]
-tc.plots.heat_map(
-    means,
-    spread=spreads,
-    marked=ties,
-    title="Which layers train, and how many images there are",
-    xlabel="training images of each class",
-    ylabel="what trains",
-    label="balanced accuracy, test set",
+depth = refinements.scored[refinements.scored["topic"] == "depth"]
+tc.plots.lines(
+    depth.assign(trains=depth["method"].map(DEPTHS)),
+    "per_class",
+    "test",
+    "trains",
+    "data",
+    title="Which layers train, by the number of training images",
+    xlabel="different training images of each class",
+    ylabel="balanced accuracy, test set",
+    log=True,
 )
 
-# %% [markdown]
-# Read it by columns. Framed are the best of a column and what cannot be told from it over these seeds. The ± is a
-# standard deviation over seeds. With so few seeds the comparison is blunt: a frame does not say "equally good", it says
-# "not shown to be worse".
-
 # %% tags=["nbval-ignore-output"]
-for count, table in standing.items():
-    print(f"{count} images of each class")
-    print(verdict(table))
+at_depth = {
+    (name, count): refinements.against(name, "head", topic="depth", per_class=count)
+    for name in ("safari", "flowers")
+    for count in (10, 20, 40)
+}
+pd.DataFrame(
+    {key: tc.in_points(table).iloc[:, 1].rename(DEPTHS) for key, table in at_depth.items()}
+).loc[list(DEPTHS.values())]
+
+# %% tags=["claim-few-images-head-only"]
+few = {name: at_depth[name, 10].loc["everything"] for name in ("safari", "flowers")}
+for name, row in few.items():
+    print(
+        f"{name}, 10 images of each class: everything {row.accuracy:.1%}, "
+        f"{100 * row.gain:+.1f} points over the head ({100 * row.low:+.1f} to {100 * row.high:+.1f})"
+    )
+assert all(row.low > 0 for row in few.values())
+
+# %% tags=["claim-more-data-deeper"]
+growth = {
+    name: 100 * (at_depth[name, 40].loc["everything"].gain - few[name].gain) for name in few
+}
+print("Gain of everything over the head, at 40 images minus at 10:")
+print({name: f"{points:+.1f} points" for name, points in growth.items()})
 
 # %% [markdown]
-# The rule has two halves: with many images training everything is better, and with few it is *worse*, because it
-# over-fits. Here is the difference between the two ends, everything minus head only, in points:
-
-# %% tags=["nbval-ignore-output"]
-ends = chosen[chosen["trains"].isin(["head only", "everything"])].astype({"trains": str})
-pairs = ends.pivot(index=["per_class", "seed"], columns="trains", values="test")
-gain = 100 * (pairs["everything"] - pairs["head only"])
-gain.groupby("per_class").agg(["mean", "std"]).round(1)
-
-# %% [markdown]
-# Three seeds are few, so ask a second measurement: ResNet18 on four data sets with five seeds, at learning rates fixed
-# beforehand. (Its "most" is 200 images of each class for the drawings and all there are for the others.) `growth` is
-# how much more everything gains with most images than with fewest.
+# The rule does not hold here. With only ten training images of each class, training everything beats the head by 5.6
+# points on safari and 4.7 on flowers. Whether the lead grows with more images these runs cannot tell: the intervals of
+# the leads are eight points wide. The fear behind the rule is overfitting; a small learning rate and stopping by
+# validation work against it.
 #
-# <!-- given: settings of the measurement -->
+# Two limits. Validation had twenty more images of each class, which chose the rate and the epoch; whoever has only ten
+# must do without them. And where everything trains, BatchNorm's statistics adapt to the new images, which alone gained
+# 4.4 points in section 12.2.1: how much of the lead is theirs, this comparison does not say. Two things speak for the
+# head alone: it takes a tenth to a twentieth of the computation, and section 7 shows data sets on which it is as good.
+#
+# ## 7 How distant is the new task?
+#
+# Another rule says: the less the new images resemble those of the source task, the more layers must be trained. How far
+# apart two sets of images are can be measured. The *Fréchet distance* compares the means and covariances of the
+# network's own features, here between the photographs it learned from and each data set.
 
 # %% tags=["nbval-ignore-output"]
 transfer = tc.load_results("transfer")
-NAMES = {
-    "flowers": "flowers (photographs)",
-    "hymenoptera": "ants and bees (photographs)",
-    "safari": "safari (drawings)",
-    "chest_xray": "chest X-rays",
+choosing = tc.load_results("choosing").runs
+distance = (
+    choosing[choosing["network"] == "resnet18"]
+    .groupby("data")["distance"]
+    .mean()
+    .sort_values()
+)
+compared = {
+    name: transfer.against(name, "scratch", network="resnet18").loc[
+        ["frozen", "everything"], "gain"
+    ]
+    for name in distance.index
 }
-resnet = transfer.runs[transfer.runs["network"] == "resnet18"].fillna({"per_class": 1e9})
-wide = resnet.pivot(
-    index=["data", "seed", "per_class"], columns="method", values="balanced_accuracy"
+gains = 100 * pd.DataFrame(compared).T
+gains.insert(0, "distance", distance)
+gains["tuned over frozen"] = gains["everything"] - gains["frozen"]
+gains.round(1).rename(
+    columns={"frozen": "frozen over scratch", "everything": "fine-tuned over scratch"}
 )
-points = (100 * (wide["everything"] - wide["frozen"])).rename("gain").reset_index()
-sized = (
-    points.sort_values("per_class").groupby(["data", "seed"])["gain"].agg(["first", "last"])
-)
-sized = sized.set_axis(["fewest", "most"], axis=1)
-sized["growth"] = sized["most"] - sized["fewest"]
-sized.groupby("data").agg(["mean", "std"]).loc[list(NAMES)].rename(NAMES).round(1)
-
-# %% tags=["claim-more-data-deeper"]
-amounts = sorted(standing)
-assert gain[amounts[-1]].mean() > gain[amounts[0]].mean()
-assert (sized["growth"].groupby("data").mean() > 0).all()
-assert sized["growth"].mean() > 2 * sized["growth"].std() / len(sized) ** 0.5
-print(
-    "In both measurements everything gains more over the head alone when there are more images,"
-)
-print(
-    "on each of the four data sets, and beyond two standard errors over all of them together."
-)
-
-# %% tags=["claim-few-images-head-only"]
-fewest = sized["fewest"].groupby("data")
-assert (
-    fewest.mean() > -2.776 * fewest.std() / fewest.size() ** 0.5
-).all()  # Student's t, 5 seeds
-assert all(table.index[0] != "head only" for table in standing.values())
-print("With the fewest images everything is not shown to be worse than the head alone,")
-print(
-    "on any of the four data sets; in the heat map it is the head alone that is never best."
-)
-
-# %% [markdown]
-# So the first half of the rule holds here as a tendency, and the second is not confirmed: with few images depth
-# brings little that can be shown, and costs time. On ants and bees it brings nothing with more images either; section
-# 7 comes back to that. Now the same question as you would have to decide it, without a test set: which depth has the
-# best mean on *validation*?
-
-# %% tags=["nbval-ignore-output"]
-by_validation = (
-    chosen.groupby(["per_class", "trains"], observed=True)["last val"].mean().unstack()
-)
-picked = by_validation.idxmax(axis=1)
-pd.DataFrame(
-    {
-        "best on validation": picked,
-        "best on test": means.idxmax().astype(str),
-        "points of test score lost": {
-            count: round(100 * (means[count].max() - means.loc[method, count]), 1)
-            for count, method in picked.items()
-        },
-    }
-)
-
-# %% [markdown]
-# Where the two columns differ, the validation set has misled: it is small, and shows other drawings than the test set.
-# The last column is what the choice costs. (A part of it is the luck of the best on test.) More validation images, or
-# cross-validation, make such a choice safer; nothing makes it certain.
-#
-# And what does depth cost? The time of an epoch, as a multiple of training the head (taken on a machine that did other
-# things too, so roughly):
-
-# %% tags=["nbval-ignore-output"]
-seconds = (
-    chosen.groupby(["trains", "per_class"], observed=True)["epoch_seconds"]
-    .median()
-    .unstack()
-)
-(seconds / seconds.loc["head only"]).round(1)
-
-# %% [markdown]
-# ## 7 How distant is the new task?
-#
-# The rule: the less the new images resemble those of the source task, the more layers must be trained. Four data
-# sets, ordered by what one would call distance from photographs of things: photographs of flowers, photographs of ants
-# and bees, drawings, and chest X-rays. The figure shows what training *everything* brings over training the head alone,
-# seed by seed, with 50 training images of each class (40 of the drawings). Right of zero, fine-tuning is better.
-#
-# <!-- given: settings of the measurement -->
-
-# %% tags=["nbval-ignore-output"]
-print(transfer)
-some = transfer.runs[transfer.runs["per_class"].isin([40, 50])]
-wide = some.pivot(
-    index=["network", "data", "seed"], columns="method", values="balanced_accuracy"
-)
-points = 100 * (wide["everything"] - wide["frozen"])
-gains = points.rename("gain").reset_index()
-gains["data"] = pd.Categorical(gains["data"].map(NAMES), list(NAMES.values()))
-tc.plots.ranking(
-    gains[gains["network"] == "resnet18"].sort_values("data"),
-    "gain",
-    "data",
-    title="Everything trained, against the head alone",
-    xlabel="gain in balanced accuracy, percentage points, test set",
-    percent=False,
-)
-
-# %% tags=["nbval-ignore-output"]
-rows = {}
-for (network, name), runs in some.groupby(["network", "data"], sort=False):
-    table = tc.compare_methods(runs, "balanced_accuracy", "method")
-    rows[network, NAMES[name]] = " = ".join(table.index[table[SAME]])
-best_methods = pd.Series(rows).unstack()[list(NAMES.values())]
-best_methods
-
-# %% [markdown]
-# The figure is ResNet18's. The table has all four networks and four ways: *frozen* trains the head alone, *scratch* the
-# whole network from random weights. It names the way with the best mean, and after "=" those that cannot be told from
-# it. (The learning rates were chosen for ResNet18 on safari and used for all; other networks might want others.)
 
 # %% tags=["claim-domain-distance"]
-gain_of = gains[gains["network"] == "resnet18"].groupby("data", observed=True)["gain"]
-mean_gain = gain_of.mean()
-photographs = mean_gain[["flowers (photographs)", "ants and bees (photographs)"]]
-assert mean_gain.idxmax() == "chest X-rays"
-assert photographs.max() > mean_gain["safari (drawings)"] > photographs.min()
+rank = gains.corr(method="spearman")["distance"]
 print(
-    "ResNet18 gains most on the X-rays. But of two sets of photographs one gains more than the"
+    f"Rank correlation of the distance with what frozen features gain over scratch: {rank['frozen']:+.2f}"
 )
-print("drawings, the other less: the kind of image alone does not decide.")
+print(
+    f"and with what fine-tuning gains over frozen features: {rank['tuned over frozen']:+.2f}"
+)
+assert rank["frozen"] < -0.7
+assert rank["tuned over frozen"] > 0.7
 
 # %% [markdown]
-# What else may decide? Perhaps whether the source task had such classes. Among the names of the classes that our
-# ResNet18 was trained on are:
-
-# %%
-source = tl.load_model("resnet18", weights="embedded").card.classes
-WORDS = ("ant", "bee", "daisy", "dandelion", "rose", "sunflower", "tulip", "flower")
-print(
-    "about insects:",
-    [name for name in source if name in ("ant", "bee", "fly", "grasshopper", "mantis")],
-)
-print("flowers:      ", [name for name in source if name in WORDS[2:]])
-assert "bee" in source
-assert not set(WORDS[2:]) & set(source)
-
-# %% [markdown]
-# A network that had to tell a bee from other insects has features for bees. It was never asked to tell flowers apart.
-# That fits what was measured; it is an explanation after the fact, and not tested here.
+# For ResNet18 on these six data sets the rule shows. On the two nearest, frozen and fine-tuned features do not differ
+# significantly (ants and bees: frozen 2.3 points ahead). On the others fine-tuning gains 4.6 points on safari, 9.0 on
+# flowers, 7.2 on chest X-rays and 14.5 on the drawn X-rays of *phantom*. Six data sets and one network are few, though:
+# with EfficientNet-Lite0 the order is another one.
+#
+# On chest X-rays frozen features are even 7.0 points worse than training from scratch (95 % interval 3.8 to 10.6). That
+# is **negative transfer**: features of another domain are worse than those learned from scratch on 600 radiographs.
+# Fine-tuning repairs it, since the features may change.
 #
 # ## 8 All at once, or step by step?
 #
-# *Gradual unfreezing* trains the head first, then also the last block, and so on (Howard and Ruder 2018). The reason
-# given: a new head sends large, meaningless gradients into the backbone at first. *Discriminative rates* are smaller
-# for earlier layers: `tl.param_groups(model, lr, factor=1 / 2.6)` gives them. A loop of `tl.unfreeze(model, last=n)` and
-# `tl.fit` unfreezes gradually. All four methods below take the same number of epochs: the gradual ones
-# spend some of theirs on the head and the last blocks alone.
+# A new head starts with random weights. Its first gradients are large and carry no information, and they reach the
+# backbone. Three methods reduce that. *Gradual unfreezing* trains the head first, then also the last block, and so on.
+# *Discriminative learning rates* are smaller for earlier blocks (both Howard and Ruder 2018). *Probe first* trains the
+# head until it stops improving, and then everything (Kumar et al. 2022). The first two, against plain fine-tuning on 20
+# images of each class:
 
 # %% tags=["nbval-ignore-output"]
-ranked("stages", "Gradual unfreezing and discriminative rates")
+refined = {
+    name: refinements.against(name, "plain", topic="refinement")
+    for name in ("safari", "flowers")
+}
+pd.concat({name: tc.in_points(table) for name, table in refined.items()}, axis=1)
 
-# %% tags=["nbval-ignore-output"]
-stages = stands("stages")
-stages.round(3)
+# %% tags=["claim-gradual"]
+gradual = {name: table.loc["gradual unfreezing"] for name, table in refined.items()}
+for name, row in gradual.items():
+    print(
+        f"{name}: gradual unfreezing {100 * row.gain:+.1f} points ({100 * row.low:+.1f} to {100 * row.high:+.1f})"
+    )
+assert all(row.low < 0 < row.high for row in gradual.values())
 
-# %% tags=["claim-gradual", "claim-discriminative"]
-print(verdict(stages))
-assert stages.index[0] == "everything at once"
-assert stages.loc["gradual unfreezing", SAME]
-assert not stages.loc["discriminative rates", SAME]
+# %% tags=["claim-discriminative"]
+smaller = {name: table.loc["discriminative rates"] for name, table in refined.items()}
+for name, row in smaller.items():
+    print(
+        f"{name}: discriminative rates {100 * row.gain:+.1f} points ({100 * row.low:+.1f} to {100 * row.high:+.1f})"
+    )
+assert all(row.low < 0 < row.high for row in smaller.values())
 
 # %% [markdown]
-# ## 9 Against over-fitting
+# Gradual unfreezing has the best mean on safari, 2.8 points ahead of plain fine-tuning, but the interval just contains
+# zero. On flowers it is 0.6 behind. Neither method makes a significant difference here.
 #
-# With few images and many epochs a network can learn its images by heart: training accuracy goes on rising, and
-# accuracy on other images does not. *Augmentation* shows other crops in every epoch. *Weight decay* pulls weights
-# towards zero. *Dropout* silences random features before the head. *Label smoothing* asks for less than full certainty.
-# Measured with ten images of each class, for 24 epochs, with the last two blocks trainable.
+# Kumar et al. recommend probing first where the images to come differ from those of the training set. We trained on
+# Fluent's drawings and tested on species that are not in the training set: by the same artists, and in three other
+# styles.
+
+# %% tags=["nbval-ignore-output"]
+shift = tc.load_results("shift")
+print(shift)
+STYLES = ("fluent", "openmoji", "noto", "twemoji")
+probed = {
+    (network, style): shift.against(
+        style, "everything", right=f"right_{style}", network=network
+    )
+    for network in ("resnet18", "efficientnet_lite0")
+    for style in STYLES
+}
+pd.DataFrame({key: tc.in_points(table).iloc[:, 1] for key, table in probed.items()}).T[
+    ["frozen", "probe first"]
+]
+
+# %% tags=["claim-probe-first"]
+first = [table.loc["probe first"] for table in probed.values()]
+print(
+    f"Probe first against everything at once: {min(100 * row.gain for row in first):+.1f} to "
+    f"{max(100 * row.gain for row in first):+.1f} points; every interval contains zero."
+)
+assert all(row.low < 0 < row.high for row in first)
+
+# %% [markdown]
+# With tuned learning rates there is no significant difference, on other styles either. Frozen features have the lower
+# mean on every style, significantly in half of the cases. So damage by fine-tuning was not seen; with intervals of
+# about five points either way, some may exist.
 #
-# <!-- given: settings of the measurement -->
+# ### Averaging the weights before and after
+#
+# Wortsman et al. (2022) average the weights before and after fine-tuning, number by number. Before: the pre-trained
+# backbone with a trained head. After: everything fine-tuned from there (*probe first*). The horizontal axis is the share
+# of the fine-tuned weights; for the comparison below we fixed a share of 0.7.
 
 # %% tags=["nbval-ignore-output"]
-regular = tc.load_results("regularisation")
-print(regular)
+curves = shift.scored.dropna(subset="curve")
+shares = shift.facts["settings"]["shares"]
+averages = pd.DataFrame(
+    [
+        {
+            "network": run.network,
+            "seed": run.seed,
+            "style": style,
+            "share": share,
+            "test": score,
+        }
+        for run in curves.itertuples()
+        for style in STYLES
+        for share, score in zip(shares, run.curve[style], strict=True)
+    ]
+)
 tc.plots.lines(
-    by_epoch(regular.runs, "train_acc", "accuracy"),
-    "epoch",
-    "accuracy",
-    "method",
-    title="Training accuracy by epoch",
-    xlabel="epoch",
-    ylabel="training images right, on the way",
+    averages,
+    "share",
+    "test",
+    "style",
+    "network",
+    title="Averages of the weights before (0) and after (1) fine-tuning",
+    xlabel="share of the fine-tuned weights",
+    ylabel="balanced accuracy, unseen species",
 )
 
-# %% tags=["nbval-ignore-output"]
-tc.plots.lines(
-    by_epoch(regular.runs, "val", "accuracy"),
-    "epoch",
-    "accuracy",
-    "method",
-    title="Validation accuracy by epoch",
-    xlabel="epoch",
-    ylabel="accuracy on the validation set",
+# %% tags=["claim-weight-average"]
+wide = averages.groupby(["network", "seed", "share"])["test"].mean().unstack()
+lead = 100 * (wide[0.7] - wide[1.0]).groupby("network").agg(["mean", "std"])
+print(
+    "An average with 0.7 of the fine-tuned weights, against these alone, over the four styles:"
 )
-
-# %% tags=["nbval-ignore-output"]
-ranked("regularisation", "Five ways against over-fitting")
-
-# %% tags=["nbval-ignore-output"]
-against = stands("regularisation")
-last = (
-    regular.runs.assign(training=regular.runs["train_acc"].str[-1])
-    .groupby("method")["training"]
-    .mean()
+print(
+    "\n".join(
+        f"{name}: {row['mean']:+.1f} ± {row['std']:.1f} points"
+        for name, row in lead.iterrows()
+    )
 )
-against.assign(
-    **{"training accuracy at the end": last, "gap": last - against["mean"]}
-).round(3)
+assert (lead["mean"].abs() < 2).all()
+
+# %% [markdown]
+# Over the four styles the average gains 1.2 ± 1.1 points for EfficientNet-Lite0 and loses 0.5 ± 0.9 for ResNet18: no
+# reliable gain. Behind the mean are opposite changes. EfficientNet-Lite0 gains about three points on Noto and OpenMoji,
+# and loses as much on Twemoji. Wortsman et al. averaged networks that had been pre-trained on hundreds of millions of
+# images.
+#
+# ## 9 Against overfitting
+#
+# *Augmentation* shows other crops in every epoch. *Weight decay* pulls weights towards zero. *Dropout* sets random
+# features to zero before the head. *Label smoothing* asks for less than full certainty. Plain fine-tuning already has
+# mild augmentation and a weight decay of 0.01. Each was tuned with two strengths and three learning rates, plain
+# fine-tuning with six learning rates. The table in section 8 has the results.
 
 # %% tags=["claim-regularisation"]
-print(verdict(against))
-assert against[SAME].all()
+REGULARISERS = (
+    "dropout",
+    "weight decay",
+    "label smoothing",
+    "strong augmentation",
+    "no augmentation",
+)
+effects = {
+    (name, kind): table.loc[kind]
+    for name, table in refined.items()
+    for kind in REGULARISERS
+}
+print(
+    f"Gains over plain fine-tuning: {min(100 * row.gain for row in effects.values()):+.1f} to "
+    f"{max(100 * row.gain for row in effects.values()):+.1f} points; every interval contains zero."
+)
+assert all(row.low < 0 < row.high for row in effects.values())
 
 # %% [markdown]
+# None of them makes a significant difference on 20 images of each class, once the learning rate is tuned and training
+# stops by validation. Differences of less than about four points cannot be seen with so few test images and seeds; they
+# may exist.
+#
 # ## 10 A decision guide
 #
-# Computed from the measurements above. For each question: the way with the best mean; the **cheapest** way that is not
-# shown to be worse; and how many points of test score that one is behind, on average. Where it is behind by little, save
-# the time. Where it is behind by much and still not shown to be worse, there were too few seeds to know.
-
-
-# %% tags=["nbval-ignore-output"]
-def advice(table, order):
-    """The best method, the first of those that tie with it in an order from cheap to dear, and what it is behind."""
-    cheap = next(
-        method for method in order if method in table.index and table.loc[method, SAME]
-    )
-    return table.index[0], cheap, round(100 * table.loc[cheap, "mean_difference"], 1)
-
-
-guide = {
-    f"what trains, {count} images of each class": advice(table, DEPTHS.values())
-    for count, table in standing.items()
-}
-simple_first = ["SGD with momentum, StepLR", "AdamW, constant", *recipes.index]
-guide["recipe"] = advice(recipes, simple_first)
-guide["order of unfreezing"] = advice(stages, ["everything at once", *stages.index])
-guide["against over-fitting"] = advice(against, ["nothing", *against.index])
-guide["learning rate of the backbone"] = advice(rate_table, [best_rate, *rate_table.index])
-pd.DataFrame(
-    guide, index=["best mean", "cheapest not shown to be worse", "behind, points"]
-).T
-
-# %% [markdown]
-# (For the learning rate, "cheapest" is the one that validation chose, if it ties.) The guide is for this network, these
-# images and these budgets. On your data, measure: two or three depths, three learning rates, three seeds or more,
-# chosen on the validation set.
+# | question | what the measurements say |
+# |---|---|
+# | Which layers? | Everything, at a small learning rate, from ten images of each class on. The head alone where time is short and the domain is near. |
+# | A distant domain? | Do not rely on the head alone; compare with fine-tuning and with training from scratch. |
+# | Which recipe? | None is shown to be better. Try several learning rates on validation images, more than three. |
+# | All at once or step by step? | No significant difference. |
+# | Against overfitting? | Stop by validation. More regularisation brought nothing that can be shown. |
+# | Other images to come? | No method helped significantly. Measure on such images. |
+#
+# The guide is for this network and these images. On your data, measure: two or three depths, three learning rates, three
+# seeds, chosen on the validation set.
 #
 # ## 11 The test, once
 
@@ -798,8 +679,10 @@ tc.report_finding(
 # * **Parameter groups** give the new head a larger learning rate than the old layers. Schedules keep the proportions.
 # * **The learning rate first:** find its order of magnitude before you compare anything else.
 # * **Forgetting** of the old task can be measured, apart from how well the new one is learned.
-# * **Depth, data, distance:** rules of thumb say where to begin. Measure on the validation set, with several seeds.
-# * **A tie is a result.** Where ways cannot be told apart, take the simplest.
+# * **Depth:** fine-tuning everything at a tuned learning rate was never significantly worse. On the two nearest data sets
+#   methods that train less have the higher mean, by up to 4 points.
+# * **Distance:** the farther the domain, the worse are frozen features, down to negative transfer.
+# * **No significant difference** between most refinements, once the learning rate is tuned.
 #
 # **What to try next**
 #

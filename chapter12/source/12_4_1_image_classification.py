@@ -21,6 +21,7 @@ import time
 
 start = time.perf_counter()
 
+import copy
 import io
 
 import numpy as np
@@ -28,6 +29,7 @@ import pandas as pd
 import torch
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
@@ -36,6 +38,7 @@ from torchvision.transforms import v2
 
 import tlcourse as tc
 import tlhelpers as tl
+from tlcourse.safari.scene import SceneImages
 
 profile = tl.use_profile()
 QUICK = profile.name == "quick"
@@ -144,18 +147,20 @@ tc.report_finding(
 )
 
 # %% [markdown]
-# A hash finds copies of a *image*. It does not find two photographs of the same patient, the same flower bed, the same
+# A hash finds copies of an *image*. It does not find two photographs of the same patient, the same flower bed, the same
 # animal. If you know such groups, keep each in one part, and check it:
 
 # %%
 if data.train.groups is not None:
     shared = set(data.train.groups) & set(data.test.groups)
-    print("subjects in training and in test:", len(shared))
+    print("groups (in safari: drawings) in training and in test:", len(shared))
     assert not shared
 else:
     print("this data set does not say which images belong together")
 
 # %% [markdown]
+# In safari a group is a drawing. The species are the same in all splits; only the artists differ.
+#
 # ## 3 Baselines
 #
 # A score means something only beside what costs nothing. Two baselines:
@@ -188,6 +193,50 @@ scores["thumbnails"] = int((guesses == data.val.labels.numpy()).sum())
 print(list(scores))
 
 # %% [markdown]
+# ### A background that gives the class away
+#
+# The thumbnails' score is also a check of the data. A mistake that is easily made with drawn images: image number 7 of a
+# class gets the same random background in training and in test. The drawings differ, but the scenes do not. A network
+# from scratch then looks excellent, since it learns the backgrounds. Here are *safari* and a copy with that mistake,
+# side by side. The classifier has no idea of animals: it names the class of the training image whose thumbnail is
+# nearest.
+# <!-- given: it numbers an image -->
+
+
+# %%
+def with_equal_scenes(split, scenery):
+    """The same drawings, but image number i of a class is on the same scene in every split."""
+    scenes = [(drawing, (label, i)) for drawing, (_, _, label, i, _) in split.load.scenes]
+    equal = copy.copy(split)
+    equal.load = SceneImages(scenes, split.load.size, 1.0, scenery)
+    return equal
+
+
+def nearest_score(train, test):
+    """Accuracy of the class of the nearest training thumbnail."""
+    nearest = KNeighborsClassifier(1).fit(thumbnails(train, 8), train.labels)
+    return nearest.score(thumbnails(test, 8), test.labels)
+
+
+safari = tl.load_data("safari", size=48, per_class=20, test_per_class=20, seed=SEED)
+wrong = [
+    with_equal_scenes(s, safari.train.load.scenery) for s in (safari.train, safari.test)
+]
+proper, leaking = nearest_score(safari.train, safari.test), nearest_score(*wrong)
+print(
+    f"scenes differ between the splits: {proper:.1%}; equal scenes: {leaking:.1%}; chance: 12.5%"
+)
+
+# %%
+tc.report_finding(
+    "With equal scenes, thumbnails of 8×8 pixels seem to recognise animals.",
+    leaking > 0.5 > 0.3 > proper,
+)
+
+# %% [markdown]
+# So if a method that cannot know the objects does well, ask what it knows. Photographs leak in the same way: fields
+# with cows and beaches without, the wall of one photographer, the frame of one hospital's scanner.
+#
 # ## 4 Frozen features
 #
 # The cheapest transfer: run the pre-trained backbone once over every image, keep what its head would be given, and
@@ -266,7 +315,7 @@ tc.report_finding(
 #
 # ## 5 Fine-tuning
 #
-# First the head alone, on the frozen backbone; then the last block as well, with a smaller learning rate. `Cache(views=2)`
+# First the head alone, on the frozen backbone; then the last block as well, with a smaller learning rate. `cache=2`
 # computes what lies below that block once for each of two augmented views of every image, which saves most of the
 # time.
 
@@ -302,31 +351,35 @@ tc.report_finding(
 )
 
 # %% [markdown]
-# Is fine-tuning better than frozen features? Look whether their intervals overlap. One run with one seed cannot say. The
-# results file has several seeds, of this network on this kind of images, at 64 px:
-# <!-- given: the size is the results file's -->
+# Strength and epoch were chosen on these images, which flatters the last two scores a little; the thumbnails had one
+# setting.
+#
+# Is fine-tuning better than frozen features? One run with one seed cannot say. The stored results have five seeds of
+# each method on this kind of images, trained until validation stopped improving, and intervals for other drawings:
 
-# %%
+# %% tags=["nbval-ignore-output"]
 transfer = tc.load_results("transfer")
-for method in ("frozen", "last two blocks", "scratch"):
-    score = transfer.spread(
-        "accuracy", network="resnet18", data="safari", method=method, per_class=40
-    )
-    print(f"{method:16} {score} of the test images")
+print(transfer)
+ways = {
+    network: transfer.against("safari", "frozen", network=network)
+    for network in ("resnet18", "efficientnet_lite0")
+}
+shown = {network: tc.in_points(table) for network, table in ways.items()}
+pd.concat(shown, axis=1).fillna("not trained")
 
 # %% tags=["claim-fine-tuning-pays"]
-pairs = transfer.runs.query(
-    "network == 'resnet18' and data == 'safari' and per_class == 40"
-)
-by_method = pairs.pivot_table("accuracy", "seed", "method")
-difference = by_method["last two blocks"] - by_method["frozen"]
-assert abs(difference.mean()) < 0.03
-assert (by_method["frozen"] - by_method["scratch"]).min() > 0.1
-print(
-    "Fine-tuning the last two blocks gained next to nothing there; pre-training gained much."
-)
+for network, table in ways.items():
+    row = table.loc["everything"]
+    print(
+        f"{network}: fine-tuned {row.accuracy:.1%}, frozen {table.loc['frozen', 'accuracy']:.1%}, "
+        f"{100 * row.gain:+.1f} points ({100 * row.low:+.1f} to {100 * row.high:+.1f})"
+    )
+assert ways["efficientnet_lite0"].loc["everything", "low"] > 0.05
 
 # %% [markdown]
+# Fine-tuning everything gains 13.4 points over frozen features with EfficientNet-Lite0. With ResNet18 it gains 4.6, at
+# the edge of what can be told.
+#
 # ## 6 The test
 #
 # We decide on the fine-tuned network, and open the test set, once.
@@ -386,7 +439,8 @@ tc.report_finding(
 
 # %% [markdown]
 # "The network is best at ..., and worst at ..." is a sentence to be careful with. With so few images of each class,
-# only classes whose intervals lie apart may be called different.
+# only classes whose intervals lie apart may be called different. In safari several images show one drawing, so that even
+# these intervals are too narrow.
 #
 # ## 7 The most certain mistakes
 #
@@ -466,25 +520,35 @@ for i in range(0, len(data.test), 2) if QUICK else ():
     heat, other = evidence(i), (i + len(data.test) // 2 + 1) % len(data.test)
     if heat.max() > 0:
         answer = "right" if is_right[i] else "wrong"
-        rows.append({"answer": answer, "box": "its own", "ratio": hotter(heat, box_of(i))})
-        rows.append(
-            {"answer": answer, "box": "another's", "ratio": hotter(heat, box_of(other))}
-        )
+        for box, place in (("its own", i), ("another's", other)):
+            ratio = hotter(heat, box_of(place))
+            rows.append({"image": i, "answer": answer, "box": box, "ratio": ratio})
+focus = None
 if QUICK:
-    ratios = pd.DataFrame(rows)
-    print(ratios.groupby(["answer", "box"])["ratio"].agg(["count", "mean", "std"]).round(2))
+    ratios = pd.DataFrame(rows).pivot(
+        index=["image", "answer"], columns="box", values="ratio"
+    )
+    ratios["difference"] = ratios["its own"] - ratios["another's"]
+    focus = ratios.groupby("answer").agg(["count", "mean", "sem"]).round(2)
+focus
 
 # %% tags=["claim-grad-cam"]
 if QUICK:
-    mean_ratio = ratios.groupby(["answer", "box"])["ratio"].mean()
-    assert mean_ratio["right", "its own"] > mean_ratio["right", "another's"]
-    assert mean_ratio["wrong", "its own"] > 1
-    assert abs(mean_ratio["right", "its own"] - mean_ratio["wrong", "its own"]) < 0.4
+    mean, error = focus["difference", "mean"], focus["difference", "sem"]
     print(
-        "The heat lies on the drawing for right and for wrong answers: it does not tell them apart."
+        f"Its own box is hotter than another's by {mean['right']:.2f} ± {error['right']:.2f} for right answers\n"
+        f"and by {mean['wrong']:.2f} ± {error['wrong']:.2f} for wrong ones (mean and standard error)."
+    )
+    between = (error["right"] ** 2 + error["wrong"] ** 2) ** 0.5
+    assert mean["right"] > 2 * error["right"]
+    assert abs(mean["right"] - mean["wrong"]) < 2 * between, (
+        "right and wrong answers do not differ significantly"
     )
 
 # %% [markdown]
+# For right answers the heat lies on the drawing more than chance would have it. For wrong ones the margin of error is as
+# large as the difference, and the two do not differ significantly: with so few mistakes this cannot be settled here.
+#
 # A heat map says *where*, not *what*, and not whether the answer is right. It is useful for finding a network that
 # looks at something it should not: the hospital's marker, the watermark. It proves nothing when it looks as hoped.
 #

@@ -214,7 +214,7 @@ def cosine_factor(epoch, epochs):
 lab.check("cosine", cosine_factor)
 
 # %% [markdown]
-# With `torch.optim.lr_scheduler.LambdaLR` such a function becomes a scheduler. `tl.StepOptions(schedule="cosine")` does the
+# With `torch.optim.lr_scheduler.LambdaLR` such a function becomes a scheduler. `tl.fit(..., schedule="cosine")` does the
 # same.
 #
 # ## 6 The cached boundary
@@ -275,7 +275,7 @@ def train_one(method, seed):
         tl.unfreeze(model)
     names = [group["name"] for group in tl.param_groups(model, 1.0)]
     rates = {name: HEAD_RATE if name == "head" else BLOCK_RATE for name in names}
-    run = tl.fit(model, data, epochs=tl.Epochs(3, keep="last"), lr=rates, seed=seed)
+    run = tl.fit(model, data, epochs=3, keep="last", lr=rates, seed=seed)
     return run.history["val_accuracy"].iloc[-1]
 
 

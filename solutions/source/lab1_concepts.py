@@ -21,6 +21,7 @@ start = time.perf_counter()
 
 import pandas as pd
 import torch
+from IPython.display import display
 from sklearn.linear_model import LogisticRegression
 
 import tlcourse as tc
@@ -34,8 +35,9 @@ lab = tc.Lab("lab1_concepts")
 lab.progress()
 
 # %% [markdown]
-# The data are *safari*: drawings from OpenMoji on made-up backgrounds, in eight classes. The network is ResNet18,
-# trained on small photographs. It never saw a drawing.
+# The data are *safari*: emoji on made-up backgrounds, in eight classes. Training images are drawn in three styles,
+# validation images in a fourth and test images in a fifth. The network is ResNet18, trained on small photographs. It
+# never saw a drawing.
 
 # %%
 SIZE = 64  # pixels
@@ -43,15 +45,15 @@ data = tl.load_data("safari", size=SIZE, per_class=40)
 print(data)
 
 # %% [markdown]
-# ## 1 Why is a pre-trained network content with fewer images?
+# ## 1 Why do pre-trained features need fewer images?
 #
 # We compute the features of every image twice: with the pre-trained ResNet18, and with one whose weights are random.
-# Then a linear classifier learns from 5, 10, 20 or 40 images of each class, three times with other images.
+# Then a linear classifier learns from 5, 10, 20 or 40 images of each class, three times with different images.
 
 
 # %%
 def features(model, split):
-    """The 512 numbers that go into the head, for every image of a part: (images, 512)."""
+    """The 512 numbers that go into the head, for every image of a split: (images, 512)."""
     model.fc = torch.nn.Identity()
     transform = model.card.preprocessing.evaluation()
     images = torch.stack([transform(split.image(i)) for i in range(len(split))])
@@ -62,12 +64,12 @@ def features(model, split):
 networks = {"pre-trained": None, "random": "none"}
 computed = {
     name: [
-        features(tl.load_model("resnet18", weights=weights, size=SIZE), part)
-        for part in (data.train, data.val)
+        features(tl.load_model("resnet18", weights=weights, size=SIZE), split)
+        for split in (data.train, data.val)
     ]
     for name, weights in networks.items()
 }
-print({name: parts[0].shape for name, parts in computed.items()})
+print({name: arrays[0].shape for name, arrays in computed.items()})
 
 # %% tags=["nbval-ignore-output"]
 rows = []
@@ -132,12 +134,12 @@ lab.check("gain", gain, scores=scores, per_class=10)
 # **Difficulty** ●●○ · **10 minutes** · **Why it matters:** a difference that is smaller than what the seeds do to it may
 # be luck.
 #
-# Both ways saw the same images for the same seed, so subtract them seed by seed. What is the standard deviation of
+# Both networks saw the same images for the same seed, so subtract them seed by seed. What is the standard deviation of
 # these three differences, in points, with 10 images of each class?
 #
 # <details><summary>Hint 1</summary>
 #
-# `pivot(index="seed", columns="start", values="accuracy")` puts the two ways side by side.
+# `pivot(index="seed", columns="start", values="accuracy")` puts the two networks side by side.
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -147,7 +149,7 @@ lab.check("gain", gain, scores=scores, per_class=10)
 # </details>
 # <details><summary>The idea of the answer</summary>
 #
-# Differences first, deviation second: what both ways have in common for a seed, easy or hard images, drops out.
+# Differences first, deviation second: what both networks have in common for a seed, easy or hard images, drops out.
 #
 # </details>
 
@@ -167,7 +169,7 @@ lab.check("spread", deviation, scores=scores, per_class=10)
 #
 # **Difficulty** ●○○ · **2 minutes** · **Why it matters:** the reason tells you when to expect the gain.
 #
-# Why do fewer images do with pre-trained features? Answer with a letter, for instance `"A"`.
+# Why do pre-trained features need fewer images? Answer with a letter, for instance `"A"`.
 #
 # * **A** A pre-trained network has fewer parameters.
 # * **B** It has seen our images before.
@@ -271,7 +273,7 @@ lab.check("moved", moved, truth=["fc.weight", "fc.bias"])
 #
 # **Difficulty** ●●○ · **5 minutes** · **Why it matters:** most tutorials get this wrong, and nothing warns you.
 #
-# Which of these leaves every number of the backbone as it is, whatever is called on the model later?
+# Which of these leaves every number of the backbone as it is while the model trains?
 #
 # * **A** `model.eval()`
 # * **B** `requires_grad = False` for the parameters, *and* evaluation mode for BatchNorm
@@ -304,67 +306,78 @@ lab.check("freezing", answer_freezing)
 # %% [markdown]
 # ## 3 How much of the network should be trained?
 #
-# We have measured it for you: what trains, how many images of each class, which learning rate for the backbone, three
-# seeds each.
+# We have measured it for you on safari: what trains, with how many images of each class, five seeds each. Every run
+# trained until validation stopped improving, at a learning rate that validation chose on other seeds.
 
 # %%
-grid = tc.load_results("depth")
-runs = grid.runs[["trains", "per_class", "lr", "seed", "test"]]
-print(grid)
-runs.head(3)
+results = tc.load_results("refinements")
+print(results)
+runs = results.scored.query("topic == 'depth' and data == 'safari'")
+runs = runs[runs["method"] != "scratch"]
+runs[["method", "per_class", "seed", "val_loss"]].head(3)
 
 # %% [markdown]
 # ### 3a The best depth
 #
-# **Difficulty** ●●○ · **10 minutes** · **Why it matters:** the luckiest of many runs is not the best way.
+# **Difficulty** ●●○ · **10 minutes** · **Why it matters:** the luckiest of many runs is not the best method.
 #
-# For 10, 40 and 200 images of each class: what should train? Take each way at its best learning rate, and judge it by
-# its mean over the seeds. Give a dictionary such as `{10: "head", 40: "head", 200: "head"}`.
+# For 10, 20 and 40 images of each class: what should train? Judge each `method` by its mean `val_loss` over the seeds,
+# the cross-entropy on validation images: lower is better. Give a dictionary such as
+# `{10: "head", 20: "head", 40: "head"}`. Nothing is chosen on the test set: the check opens it only for what you chose.
 #
 # <details><summary>Hint 1</summary>
 #
-# First the means over seeds: `runs.groupby(["per_class", "trains", "lr"])["test"].mean()`.
+# First the means over seeds: `runs.groupby(["per_class", "method"])["val_loss"].mean()`.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `means[10]` is what belongs to 10 images; `.idxmax()` gives the pair of depth and rate that is best there.
+# `means[10]` is what belongs to 10 images; `.idxmin()` gives the name of the lowest.
 #
 # </details>
 # <details><summary>The idea of the answer</summary>
 #
-# Average over seeds, then take the maximum for each number of images. Not the other way round.
+# Average over seeds, then take the minimum for each number of images; not the minimum of single runs.
 #
 # </details>
 
 # %%
 # BEGIN ANSWER: best
-means = runs.groupby(["per_class", "trains", "lr"])["test"].mean()
-best = {count: means[count].idxmax()[0] for count in (10, 40, 200)}
+means = runs.groupby(["per_class", "method"])["val_loss"].mean()
+best = {count: means[count].idxmin() for count in (10, 20, 40)}
 # END ANSWER
 lab.check("best", best, runs=runs)
 
 # %% [markdown]
-# How sure is that? The same means, with the spread over seeds. Look for neighbours that the spread does not tell apart.
+# How sure is that? The first table has the same means and their spread over seeds. The second has the mean validation
+# loss of the same network on five other data sets as well.
 
 # %%
-runs.groupby(["per_class", "trains", "lr"])["test"].agg(["mean", "std"]).round(3).unstack()
+display(
+    runs.groupby(["per_class", "method"])["val_loss"]
+    .agg(["mean", "std"])
+    .round(2)
+    .unstack()
+)
+others = tc.load_results("transfer").scored.query("network == 'resnet18'")
+depths = ["frozen", "last block", "everything"]
+others.groupby(["data", "method"])["val_loss"].mean().round(2).unstack()[depths]
 
 # %% [markdown]
 # ### 3b So how much?
 #
 # **Difficulty** ●●○ · **5 minutes** · **Why it matters:** rules of thumb are where a search begins, not where it ends.
 #
-# Which sentence follows from the table?
+# Which sentence follows from the tables?
 #
 # * **A** Always freeze the backbone: it is safest.
 # * **B** Always train everything: it is best.
 # * **C** The number of images does not matter, only how far the new images are from the old ones.
-# * **D** It depends on the number of images and on the data; a small grid, judged on validation images, says how.
+# * **D** It depends on the data, and for few images it is uncertain; a small grid, judged on validation images, says more.
 #
 # <details><summary>Hint 1</summary>
 #
-# Compare the rows of 10 and of 200 images.
+# Compare the rows of hymenoptera (ants and bees) and of flowers; and `head` with `everything` for 20 and 40 images.
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -374,7 +387,8 @@ runs.groupby(["per_class", "trains", "lr"])["test"].agg(["mean", "std"]).round(3
 # </details>
 # <details><summary>The idea of the answer</summary>
 #
-# The best depth is not the same in all rows, and where two ways are within the spread the cheaper one wins.
+# The best depth is not the same for all data sets. On safari everything has the lowest mean in each row; at 10 and 20
+# images of each class the difference is within the spread.
 #
 # </details>
 
@@ -389,7 +403,7 @@ lab.check("unfreezing", answer_unfreezing)
 #
 # **Difficulty** ●●○ · **10 minutes** · **Why it matters:** who can explain it has understood it.
 #
-# What is transfer learning, why does it work, what are its two main ways, and when does it help little? Write 40 to 150
+# What is transfer learning, why does it work, what are its two main methods, and when does it help little? Write 40 to 150
 # words.
 #
 # <details><summary>Hint 1</summary>
@@ -440,7 +454,7 @@ lab.progress()
 #
 # * What pre-trained features bring is a number with a spread, and you have computed both.
 # * Freezing means parameters *and* running statistics.
-# * How much to train is a question to the data, asked with several seeds.
+# * How much to train is a question for validation images, asked with several seeds. The test set chooses nothing.
 #
 # **What to try next**
 #

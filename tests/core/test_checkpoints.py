@@ -4,32 +4,29 @@ import contextlib
 import functools
 import pickle
 import signal
-from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
 
 import kill_test
 import pytest
 import torch
+from epoch_order import EpochOrder
 from filelock import FileLock
 from torch.optim import SGD, AdamW
 from torch.optim.lr_scheduler import LambdaLR
-from toy import cases, refused, same_weights, toy_data, toy_network
+from toy import Mischief, cases, refused, same_weights, toy_data, toy_network
 
 import tlhelpers as tl
-from tlcourse.epoch_order import EpochOrder
 from tlhelpers import checkpoints, trainer
 from tlhelpers.pixel_batches import Order, PixelBatches
 
 PREPROCESSING = tl.Preprocessing(size=32, resize=32)
-STAY = tl.StepOptions(schedule="constant")
 network = functools.partial(toy_network, "mobilenet_v3_small", size=32)  # quick, and it has dropout and BatchNorm
 
 
 def fit(folder=None, resume=False, model=None, data=None, **changes):
     options = {"epochs": 3, "batch_size": 8, "lr": 1e-2, **changes}
-    checkpoint = None if folder is None else tl.Checkpoint(folder, resume)
-    return tl.fit(model or network(), data or toy_data(), checkpoint=checkpoint, **options)
+    return tl.fit(model or network(), data or toy_data(), checkpoint=folder, resume=resume, **options)
 
 
 def pixel_batches():
@@ -57,8 +54,6 @@ SOURCES = {  # where a network's input comes from, and what of it trains
     "cached activations": {"last": 0, "augment": False},
     "cached views": {"last": 0, "cache": 2},
     "last block on cached activations": {"last": 1, "augment": False},
-    "averaged weights": {"step": {"ema_decay": 0.8}},
-    "accumulation and clipping": {"step": {"accumulation_steps": 2, "max_grad_norm": 1.0}},
 }
 
 
@@ -73,9 +68,8 @@ SOURCES = {  # where a network's input comes from, and what of it trains
 def test_going_on_equals_never_having_stopped(source, optimizer, schedule, tmp_path):
     def train(folder=None, resume=False):
         options = dict(SOURCES[source])
-        step = tl.StepOptions(optimizer=optimizer, schedule=schedule, **options.pop("step", {}))
         model, data = network(last=options.pop("last", None)), options.pop("data", toy_data)()
-        return fit(folder, resume, model, data, epochs=tl.Epochs(3, keep="last"), step=step, **options)
+        return fit(folder, resume, model, data, keep="last", optimizer=optimizer, schedule=schedule, **options)
 
     whole = train()
     with killed_after(2):
@@ -95,10 +89,10 @@ def test_a_kill_loses_no_finished_epoch(epochs, tmp_path):
 
 
 def test_the_best_epochs_weights_survive(tmp_path):
-    uphill = tl.StepOptions(optimizer=SGD, schedule=lambda o: LambdaLR(o, lambda epoch: -1.0 if epoch else 1.0))
+    uphill = {"optimizer": SGD, "schedule": lambda o: LambdaLR(o, lambda epoch: -1.0 if epoch else 1.0)}
 
     def train(folder=None, resume=False):
-        return fit(folder, resume, network(last=0), epochs=4, step=uphill)
+        return fit(folder, resume, network(last=0), epochs=4, **uphill)
 
     whole = train()
     with killed_after(3):
@@ -136,9 +130,9 @@ def test_without_resume_a_new_run_replaces_the_old_and_keeps_its_best_weights(tm
     ({"epochs": 2}, r"epochs was 3 and is now 2"),
     ({"batch_size": 5}, r"batches was 3 and is now 4"),
     ({"lr": 0.5}, r"groups was .*0\.01.* and is now .*0\.5"),
-    ({"step": tl.StepOptions(optimizer=SGD)}, r"optimizer was AdamW and is now SGD"),
-    ({"step": STAY}, r"schedule was CosineAnnealingLR and is now ConstantLR"),
-    ({"epochs": tl.Epochs(3, keep="last")}, r"keep was best and is now last"),
+    ({"optimizer": SGD}, r"optimizer was AdamW and is now SGD"),
+    ({"schedule": "constant"}, r"schedule was CosineAnnealingLR and is now ConstantLR"),
+    ({"epochs": 3, "keep": "last"}, r"keep was best and is now last"),
     ({"augment": False}, r"images was augment=True, views=None and is now augment=False"),
     ({"cache": 1}, r"images was augment=True, views=None and is now augment=True, views=1"),
     ({"seed": 1}, "seed was 0 and is now 1"),
@@ -159,14 +153,7 @@ def test_another_network_or_other_classes_are_refused(tmp_path):
         fit(tmp_path, resume=True, model=swapped, data=toy_data(classes=("green", "red")), epochs=1)
 
 
-class Mischief:
-    def __reduce__(self):
-        return Path.touch, (Path("planted"),)
-
-
 PLANTED = {"format": checkpoints.FORMAT, "progress": Mischief()}
-
-
 DAMAGE = {
     "short": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
     "empty": lambda path: path.write_bytes(b""),
@@ -191,7 +178,7 @@ def test_a_damaged_checkpoint_is_named_and_left_alone_and_runs_no_code(damage, t
 
 
 def test_a_full_disk_leaves_the_checkpoint_before_and_the_best_weights(tmp_path):
-    model, whole, save, calls = network(), fit(step=STAY), torch.save, iter(range(1))
+    model, whole, save, calls = network(), fit(schedule="constant"), torch.save, iter(range(1))
 
     def full(packed, file):
         save(packed, file)
@@ -201,10 +188,10 @@ def test_a_full_disk_leaves_the_checkpoint_before_and_the_best_weights(tmp_path)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch, "save", full)
         with pytest.raises(tl.CheckpointError, match=r"No space left on device.*GB are free.*go on with resume=True"):
-            fit(tmp_path, model=model, step=STAY)
+            fit(tmp_path, model=model, schedule="constant")
     assert not model.training, "the network is usable"
     assert not list(tmp_path.glob(".*.part"))
-    resumed = fit(tmp_path, resume=True, step=STAY)
+    resumed = fit(tmp_path, resume=True, schedule="constant")
     assert len(resumed.history) == 3
     assert same_weights(resumed.model, whole.model)
 
@@ -220,7 +207,7 @@ def test_two_runs_do_not_share_a_folder(tmp_path):
 
 
 def test_ctrl_c_in_the_middle_of_a_save_waits_for_its_end(tmp_path, monkeypatch):
-    options = {"epochs": tl.Epochs(3, keep="last"), "step": STAY}
+    options = {"epochs": 3, "keep": "last", "schedule": "constant"}
     whole, handler, save, calls = fit(**options), signal.getsignal(signal.SIGINT), torch.save, iter(range(9))
 
     def pressed(packed, file):

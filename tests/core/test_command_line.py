@@ -88,9 +88,11 @@ def test_results_are_not_written_over_other_files(folder, tmp_path, capsys):
         (["predict", "no_such_run", "x.jpg"], "there is no file"),
     ],
 )
-def test_mistakes_get_a_sentence(folder, capsys, command, message):
+def test_mistakes_get_a_sentence_and_signals_are_handled_as_before(folder, capsys, command, message):
+    before = signal.getsignal(signal.SIGTERM)
     assert main([word.replace("{folder}", str(folder)) for word in command]) == 1
     assert message in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def process(*command, cwd=None):
@@ -162,7 +164,7 @@ def test_a_very_narrow_image_takes_little_memory(tmp_path):
 
 
 @pytest.mark.real
-def test_hymenoptera_reaches_what_the_readme_says(real_data, tmp_path):
+def test_hymenoptera_is_learned_in_a_minute(real_data, tmp_path):
     run = tmp_path / "run"
-    assert main(["train", str(real_data / "hymenoptera"), "--arch", "efficientnet_lite0", "--out", str(run)]) == 0
-    assert json.loads((run / "report.json").read_text())["val_accuracy_last"] >= 0.90  # the mean is 93 %; one seed
+    assert main(["train", str(real_data / "hymenoptera"), "--minutes", "1", "--out", str(run)]) == 0
+    assert json.loads((run / "report.json").read_text())["val_accuracy"] >= 0.88

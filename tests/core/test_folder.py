@@ -5,21 +5,15 @@ import re
 import shutil
 
 import pytest
-from junk import make_classes, plant_junk
+from junk import make_classes, make_splits, plant_junk
 from PIL import Image
 from torch.utils.data import DataLoader
-from toy import cases
+from toy import cases, refused
 
 import tlhelpers as tl
 from tlhelpers.data.images import BadImageError
 
 PATIENT = r"([ab]\d\d)_"
-
-
-def make_splits(root, counts):
-    for start, (split, classes) in enumerate(counts.items()):
-        make_classes(root / split, classes, start=1000 * start)
-    return root
 
 
 def make_patients(root, patients=12, each=3):
@@ -40,9 +34,7 @@ def patients(data):
 
 
 def refusal(root, **options):
-    with pytest.raises(tl.DataError) as refused:
-        tl.load_folder(root, verbose=False, **options)
-    return str(refused.value)
+    return refused(tl.DataError, ".", tl.load_folder, root, verbose=False, **options)
 
 
 def test_class_folders_are_divided_in_three(tmp_path):
@@ -201,6 +193,4 @@ def test_what_happens_to_files_after_the_scan_is_named(tmp_path, change, message
     size = path.stat().st_size
     path.unlink()
     change(path, size)
-    with pytest.raises(BadImageError, match=re.escape(path.as_posix())) as refused:
-        data.val.image(0)
-    assert message.format(size=size) in str(refused.value)
+    assert message.format(size=size) in refused(BadImageError, re.escape(path.as_posix()), data.val.image, 0)

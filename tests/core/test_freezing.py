@@ -8,17 +8,13 @@ import pytest
 import torch
 from torch import nn
 from torch.optim import SGD, AdamW
-from toy import cases, refused, toy_data
+from torchvision.models.feature_extraction import create_feature_extractor
+from toy import cases, every_arch, refused, toy_data
+from toy import toy_network as network
 
 import tlhelpers as tl
-from tlhelpers.models.families import ARCHS, get_blocks, get_head, head_path
+from tlhelpers.models.families import get_blocks, get_head, head_path
 from tlhelpers.models.freezing import is_frozen, train_mode
-
-EVERY_ARCH = pytest.mark.parametrize("arch", list(ARCHS))
-
-
-def network(arch="resnet18"):
-    return tl.load_model(arch, classes=["red", "green"], weights="none", size=64)
 
 
 def plain_loop(model, optimizer, steps=2):
@@ -42,7 +38,7 @@ def frozen_names(model, blocks):
     return {name for name, tensor in model.state_dict(keep_vars=True).items() if id(tensor) in held}
 
 
-@EVERY_ARCH
+@every_arch
 def test_half_frozen_in_a_plain_loop(arch):
     model = network(arch)
     blocks = list(get_blocks(model))
@@ -56,7 +52,7 @@ def test_half_frozen_in_a_plain_loop(arch):
     assert changed >= {name for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
-@EVERY_ARCH
+@every_arch
 def test_all_frozen_in_the_helper_and_in_the_table(arch):
     model = tl.freeze(network(arch))
     before, table = tl.snapshot(model), tl.trainable_table(model)
@@ -107,8 +103,6 @@ def test_copies_are_frozen_too_and_independent(duplicate):
 
 
 def test_freezing_changes_nothing_else():
-    from torchvision.models.feature_extraction import create_feature_extractor
-
     model, images = network(), torch.rand(2, 3, 64, 64)
     names, logits = list(model.state_dict()), model(images)
     tl.freeze(model)

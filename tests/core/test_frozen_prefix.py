@@ -3,14 +3,11 @@
 import pytest
 import torch
 from torch import nn
-from toy import toy_network, untouched
+from toy import cases, every_arch, toy_network, untouched
 
 import tlhelpers as tl
 from tlhelpers.frozen_prefix import split_at_frozen_prefix
-from tlhelpers.models.families import ARCHS
 from tlhelpers.models.freezing import train_mode
-
-EVERY_ARCH = pytest.mark.parametrize("arch", list(ARCHS))
 
 
 def outputs(net, images):
@@ -24,7 +21,7 @@ def boundary(model, *trainable):
     return split_at_frozen_prefix(model).boundary
 
 
-@EVERY_ARCH
+@every_arch
 @pytest.mark.parametrize("last", [0, 1, 2])
 @pytest.mark.parametrize("mode", [train_mode, nn.Module.eval])
 def test_both_pieces_together_are_the_network_in_both_modes(arch, last, mode):
@@ -39,7 +36,7 @@ def test_both_pieces_together_are_the_network_in_both_modes(arch, last, mode):
     assert not any(p.requires_grad for p in split.frozen.parameters())
 
 
-@EVERY_ARCH
+@every_arch
 def test_the_cut_is_as_high_as_it_can_be(arch):
     model = tl.freeze(toy_network(arch))
     split = split_at_frozen_prefix(model)
@@ -83,11 +80,10 @@ def test_nothing_frozen_and_networks_that_cannot_be_followed():
     assert split_at_frozen_prefix(model) is None
 
 
-@pytest.mark.parametrize(
-    "layer",
-    [nn.Dropout(), nn.RReLU(), nn.BatchNorm2d(3, affine=False), nn.FractionalMaxPool2d(2, output_ratio=0.5)],
-    ids=lambda layer: type(layer).__name__,
-)
+UNSTEADY = nn.Dropout(), nn.RReLU(), nn.BatchNorm2d(3, affine=False), nn.FractionalMaxPool2d(2, output_ratio=0.5)
+
+
+@cases("layer", *UNSTEADY, ids=lambda layer: type(layer).__name__)
 def test_chance_and_statistics_are_never_kept(layer):
     first, last = nn.Conv2d(3, 3, 1).requires_grad_(False), nn.Linear(3, 2)
     assert boundary(nn.Sequential(first, nn.ReLU(), layer, nn.AdaptiveAvgPool2d(1), nn.Flatten(), last)) == "1"

@@ -21,7 +21,6 @@ from toy import cases
 
 from tlhelpers.data.images import BadImageError, open_image, read_image
 
-SUFFIXES = ["jpg", "png", "webp", "tif", "bmp", "ppm", "jp2"]
 RED, GREEN, BLUE, BLACK, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0), (255, 255, 255)
 RAMP16 = np.linspace(0, 65535, 256).round().astype(np.uint16).reshape(16, 16)  # 257 apart: exactly 0..255 in 8 bits
 
@@ -57,7 +56,7 @@ def row(mode, *values):
     return image
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES[1:])
+@pytest.mark.parametrize("suffix", ["png", "webp", "tif", "bmp", "ppm", "jp2"])
 def test_lossless_rgb_is_unchanged_whatever_the_name_says(tmp_path, suffix):
     path = saved(noise(), tmp_path / f"a.{suffix}", **({"lossless": True} if suffix == "webp" else {}))
     assert np.array_equal(pixels(path), noise())

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from skimage.data import chelsea
 from torch import nn
 from torchvision.models import ResNet18_Weights, resnet34
-from toy import refused
+from toy import Mischief, every_arch, refused
 
 import tlcourse as tc
 import tlhelpers as tl
@@ -19,10 +19,8 @@ from tlhelpers.models import loading
 from tlhelpers.models.cards import get_card
 from tlhelpers.models.families import ARCHS, family_of, get_blocks, get_head, head_path
 
-EVERY_ARCH = pytest.mark.parametrize("arch", list(ARCHS))
 
-
-@EVERY_ARCH
+@every_arch
 def test_blocks_and_head_hold_every_parameter_and_buffer_once(arch):
     with torch.device("meta"):
         model = loading.build(ARCHS[arch])
@@ -32,7 +30,7 @@ def test_blocks_and_head_hold_every_parameter_and_buffer_once(arch):
     assert set(owned) == {id(tensor) for tensor in model.state_dict(keep_vars=True).values()}
 
 
-@EVERY_ARCH
+@every_arch
 def test_blocks_stand_in_the_order_of_the_forward_pass_and_a_new_head_runs_last(arch):
     model = tl.load_model(arch, classes=["a", "b", "c"], weights="none", size=64)
     assert (model.card.classes, model.training) == (("a", "b", "c"), False)
@@ -137,14 +135,9 @@ def test_files_that_are_not_what_was_expected(tmp_path):
         strange(r"card inside .* cannot be read")
 
 
-class Attack:
-    def __reduce__(self):
-        return eval, ("open('owned', 'w')",)
-
-
 def test_a_pickle_in_disguise_is_not_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "net.safetensors").write_bytes(pickle.dumps(Attack()))
+    (tmp_path / "net.safetensors").write_bytes(pickle.dumps(Mischief()))
     with pytest.raises(tl.WeightsError):
         tl.load("net.safetensors")
-    assert not Path("owned").exists()
+    assert not Path("planted").exists()

@@ -4,7 +4,6 @@ import ast
 import os
 import re
 import shutil
-import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -12,19 +11,9 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from toy import PROJECT, ROOT, run_python
 
 import tlhelpers as tl
-
-try:
-    import tomllib
-except ImportError:  # Python 3.10
-    import tomli as tomllib
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def run(*arguments, **options):
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, **options)
 
 
 def files(folder):
@@ -39,15 +28,14 @@ def test_an_installation_without_the_checkout_has_every_file_and_command(tmp_pat
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, source / name)
     options = ["--no-deps", "--no-build-isolation", "--offline", "--python", sys.executable, "--target", str(target)]
-    run("-m", "uv", "pip", "install", *options, str(source), check=True)
+    run_python("-m", "uv", "pip", "install", *options, str(source), check=True)
     assert files(target) == files(ROOT) > {str(Path("tlhelpers/py.typed"))}
-    told = run("-m", "tlhelpers", "-h", cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(target)})
+    told = run_python("-m", "tlhelpers", "-h", cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(target)})
     assert re.findall(r"^    (\w+)", told.stdout, re.MULTILINE) == ["doctor", "train", "predict", "check"]
 
 
 def test_the_core_imports_only_what_it_requires():
-    lines = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
-    required = {canonicalize_name(Requirement(line).name) for line in lines}
+    required = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
     distributions = {name: canonicalize_name(each[0]) for name, each in metadata.packages_distributions().items()}
     for path in (ROOT / "tlhelpers").rglob("*.py"):
         nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
@@ -66,5 +54,6 @@ def test_the_version_is_that_of_the_installed_package(monkeypatch):
 
 def test_importing_the_package_loads_no_package_but_lazy_loader():
     show = "import sys; print(*{name.partition('.')[0] for name in sys.modules})"
-    bare, loaded = (set(run("-c", f"{code}; {show}").stdout.split()) for code in ("pass", "import tlhelpers.diagnosis"))
+    codes = ("pass", "import tlhelpers.diagnosis")
+    bare, loaded = (set(run_python("-c", f"{code}; {show}").stdout.split()) for code in codes)
     assert loaded - bare - sys.stdlib_module_names == {"tlhelpers", "lazy_loader"}

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from epoch_order import EpochOrder
 from torch.utils.data import DataLoader, TensorDataset
 from toy import refused, toy_data
 
 import tlhelpers as tl
-from tlcourse.epoch_order import EpochOrder
 from tlhelpers.pixel_batches import Order, PixelBatches, random_crops
 
 PREPROCESSING = tl.Preprocessing(size=32, resize=32)
@@ -18,10 +18,6 @@ def noise(order=None, **changes):
     pixels = torch.randint(0, 255, (24, 3, 32, 32), dtype=torch.uint8, generator=generator)
     order = order or EpochOrder(24, 8, 0)
     return PixelBatches(pixels, torch.arange(24), PREPROCESSING, order, **{"crop": 0.5, **changes})
-
-
-def draws(count):
-    return torch.rand(5, count, generator=torch.Generator().manual_seed(1))
 
 
 def test_pixel_batches_are_the_cards_preprocessing():
@@ -69,7 +65,8 @@ def test_crops_have_the_area_the_aspect_and_the_places_that_were_asked_for(aspec
     """Of an image that was squeezed from `aspect` to a square; its colours tell the place."""
     across = torch.linspace(0, 1, 64).expand(1, 1, 64, 64)
     images = torch.cat([across, across.transpose(2, 3), across], dim=1).expand(400, 3, 64, 64)
-    crops = random_crops(images, 0.3, draws(400), torch.full((400,), aspect), side=64)
+    draws = torch.rand(5, 400, generator=torch.Generator().manual_seed(1))
+    crops = random_crops(images, 0.3, draws, torch.full((400,), aspect), side=64)
     left, right, top, bottom = crops[:, 0, 32, 0], crops[:, 0, 32, -1], crops[:, 1, 0, 32], crops[:, 1, -1, 32]
     width, height = (right - left).abs() * 65 / 64, (bottom - top) * 65 / 64
     assert 0.4 < float((left > right).float().mean()) < 0.6, "half of them are mirrored"

@@ -17,19 +17,15 @@ from tlhelpers.models import weights
 NAMES = ["resnet18", "resnet34", "vgg16_gap"]
 
 
-@pytest.fixture
-def state():
+def test_rounding_is_at_most_half_a_step_of_each_channels_own_scale():
     generator = torch.Generator().manual_seed(0)
-    return {
+    state = {
         "conv.weight": torch.randn(6, 3, 3, 3, generator=generator) * torch.logspace(-3, 2, 6).view(6, 1, 1, 1),
         "fc.weight": torch.randn(4, 5, generator=generator),
         "dead.weight": torch.zeros(2, 3),
         "bn.running_var": torch.tensor([1e-8, 3e8]),
         "bn.num_batches_tracked": torch.tensor(7),
     }
-
-
-def test_rounding_is_at_most_half_a_step_of_each_channels_own_scale(state):
     once = weights.unpack(pretrain.pack(state))
     twice = weights.unpack(pretrain.pack(once))
     assert list(once) == list(state)

@@ -9,9 +9,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from junk import make_classes, plant_junk
+from junk import make_classes, make_splits, plant_junk
 from PIL import ImageFile
-from toy import cases
+from toy import cases, refused
 
 from tlhelpers.data import scan
 from tlhelpers.data.scan import scan_folder
@@ -19,9 +19,7 @@ from tlhelpers.errors import DataError
 
 
 def refusal(root, **options):
-    with pytest.raises(DataError) as refused:
-        scan_folder(root, progress=False, **options)
-    return str(refused.value)
+    return refused(DataError, ".", scan_folder, root, progress=False, **options)
 
 
 def counts(report):
@@ -190,8 +188,7 @@ def test_folder_that_cannot_be_opened(tmp_path, monkeypatch, locked):
     ("train/a", "train/a", "in its class more than once"),
 )
 def test_same_file_twice(tmp_path, first, second, note):
-    for start, split in enumerate(("train", "val")):
-        make_classes(tmp_path / split, {"a": 2, "b": 2}, start=100 * start)
+    make_splits(tmp_path, {"train": {"a": 2, "b": 2}, "val": {"a": 2, "b": 2}})
     shutil.copy(tmp_path / first / "000.png", tmp_path / second / "copy.png")
     report = scan_folder(tmp_path)
     pair = [f"{first}/000.png", f"{second}/copy.png"]

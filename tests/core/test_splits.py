@@ -75,14 +75,12 @@ def test_groups_stay_whole_and_shares_are_met(seed, mixed):
         assert abs(len(split) - share * len(labels)) <= 5
 
 
-@pytest.mark.parametrize(
-    ("groups", "labels", "shares", "lengths"),
-    [
-        (np.repeat(np.arange(60), 20), np.repeat(np.arange(60) % 2, 20), SHARES, [840, 180, 180]),
-        ([0] * 50 + list(range(1, 51)), [0] * 70 + [1] * 30, SHARES, [70, 15, 15]),  # one huge group
-        (np.repeat(np.arange(5), 4), np.tile([0, 0, 1, 1], 5), (0.6, 0.2, 0.2), [12, 4, 4]),  # five mixed groups
-        (np.repeat(np.arange(6), 5), np.repeat([0, 1], 15), SHARES, [10, 10, 10]),  # as many as splits in each class
-    ],
+@cases(
+    "groups, labels, shares, lengths",
+    (np.repeat(np.arange(60), 20), np.repeat(np.arange(60) % 2, 20), SHARES, [840, 180, 180]),
+    ([0] * 50 + list(range(1, 51)), [0] * 70 + [1] * 30, SHARES, [70, 15, 15]),  # one huge group
+    (np.repeat(np.arange(5), 4), np.tile([0, 0, 1, 1], 5), (0.6, 0.2, 0.2), [12, 4, 4]),  # five mixed groups
+    (np.repeat(np.arange(6), 5), np.repeat([0, 1], 15), SHARES, [10, 10, 10]),  # as many as splits in each class
 )
 def test_awkward_groups_reach_every_split(groups, labels, shares, lengths):
     for seed in range(10):

@@ -29,15 +29,6 @@ def no_network(monkeypatch):
 
 
 @pytest.fixture
-def copies(tmp_path, monkeypatch):
-    """A copy of the files of resnet18, where a test may spoil them."""
-    for kind in ("json", "safetensors"):
-        shutil.copy(weights.FOLDER / f"resnet18.{kind}", tmp_path)
-    monkeypatch.setattr(weights, "FOLDER", tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
 def hub(monkeypatch, tmp_path):
     """An empty cache of torch.hub's, and the full profile."""
     tl.use_profile("full", device="cpu", precision="fp32")
@@ -106,11 +97,13 @@ def test_the_weights_that_came_with_pip_know_a_cat_and_need_no_network(no_networ
     assert set(best["class"]) == {"tiger cat", "Egyptian cat", "tabby"}
 
 
-def test_damaged_and_missing_files_of_the_package_are_named(copies):
+def test_damaged_and_missing_files_of_the_package_are_named(tmp_path, monkeypatch):
     def damaged(sentence):
         refused(tl.WeightsError, sentence, tl.load_model, "resnet18")
 
-    path, card = copies / "resnet18.safetensors", copies / "resnet18.json"
+    names = "resnet18.safetensors", "resnet18.json"
+    path, card = (Path(shutil.copy(weights.FOLDER / name, tmp_path)) for name in names)
+    monkeypatch.setattr(weights, "FOLDER", tmp_path)
     flip_a_bit(path)
     damaged(r"resnet18\.safetensors is damaged: 1\d,.* bytes whose .*git checkout")
     path.write_bytes(path.read_bytes()[:5000])

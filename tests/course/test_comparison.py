@@ -80,12 +80,8 @@ def test_counting_leaves_no_trace():
     assert tc.count_macs(model.to("meta"), 64) == macs
 
 
-@pytest.fixture(scope="module")
-def table():
-    return tc.cost_table()
-
-
-def test_the_table_has_every_architecture_and_agrees_with_torchvision(table):
+def test_the_table_has_every_architecture_and_agrees_with_torchvision():
+    table = tc.cost_table()
     assert list(table.index) == list(ARCHS)
     stated = table.dropna()
     assert set(table.index) - set(stated.index) == {"vgg16_gap", "efficientnet_lite0"}

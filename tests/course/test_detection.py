@@ -2,7 +2,6 @@
 
 import pickle
 
-import detection
 import numpy as np
 import pytest
 import torch
@@ -15,8 +14,8 @@ from toy import cases, refused
 import tlcourse as tc
 import tlhelpers as tl
 from tlcourse.detection.boxes import BoxedSplit, check_boxes
-from tlcourse.detection.vehicles import CLASSES, KINDS, characters_of
-from tlcourse.safari.catalogue import DRAWINGS, SPLITS
+from tlcourse.detection.vehicles import CLASSES, KINDS, drawings_of
+from tlcourse.safari.catalogue import SPECIES
 
 
 def small(**change):
@@ -43,20 +42,20 @@ def test_an_image_and_its_target_have_torchvisions_types():
 
 
 def test_every_vehicle_is_of_one_kind_and_drawn_in_one_split():
-    groups = {drawing.group for split in SPLITS for drawing in DRAWINGS["vehicle"][split]}
+    groups = set(SPECIES["vehicle"])
     kinds = [group for kind in KINDS.values() for group in kind]
     assert len(kinds) == len(set(kinds))
     assert groups - set(kinds) == {"cable-car"}
     assert set(kinds) <= groups, "a group without a drawing"
     for kind in KINDS:
-        train, test = (set(characters_of(kind, split)) for split in ("train", "test"))
+        train, test = (set(drawings_of(kind, split)) for split in ("train", "test"))
         assert len(train | test) == len(train) + len(test) > max(len(train), len(test))
 
 
 def test_the_label_is_that_of_the_drawing_and_all_kinds_occur():
     split = small(test=60).test
     for (characters, _), labels in zip(split.load.__self__.scenes, split.labels, strict=True):
-        assert all(c in characters_of(CLASSES[k], "test") for c, k in zip(characters, labels, strict=True))
+        assert all(c in drawings_of(CLASSES[k], "test") for c, k in zip(characters, labels, strict=True))
     assert {label for labels in split.labels for label in labels} == {1, 2, 3, 4}
 
 
@@ -179,11 +178,11 @@ def test_detect_answers_for_each_image_and_restores_modes():
     assert (model.training, model.roi_heads.box_head.training) == (True, False)
 
 
-def score(boxes, labels, scores, truths=None, **options):
+def score(boxes, labels, scores, truths=None):
     """Scores for one image, whose truth is `RIGHT` of the classes 1 and 2, or else two boxes of class 1."""
     truth = {"boxes": torch.tensor(truths or RIGHT), "labels": torch.tensor([1, 1] if truths else [1, 2])}
     found = {"boxes": torch.tensor(boxes).reshape(-1, 4), "labels": torch.tensor(labels, dtype=torch.int64)}
-    result = tc.mean_average_precision([found | {"scores": torch.tensor(scores)}], [truth], **options)
+    result = tc.mean_average_precision([found | {"scores": torch.tensor(scores)}], [truth])
     assert found["labels"].tolist() == labels, "labels were changed"
     return result
 
@@ -194,7 +193,6 @@ RIGHT = [[10.0, 10, 50, 50], [60.0, 60, 90, 80]]
 def test_mean_average_precision_of_known_predictions():
     assert score(RIGHT, [1, 2], [1.0, 1.0]) == {"map": 1.0, "map_50": 1.0, "map_75": 1.0}
     assert score(RIGHT, [3, 4], [1.0, 1.0])["map_50"] == 0.0
-    assert score(RIGHT, [3, 4], [1.0, 1.0], any_class=True)["map_50"] == 1.0
     # The large box, moved by 5 in both directions, has IoU 35² / (2 * 40² - 35²) = 0.62, the small one 375 / 825.
     moved = score([[15.0, 15, 55, 55], [65.0, 65, 95, 85]], [1, 2], [1.0, 1.0])
     assert (moved["map_50"], moved["map_75"]) == (pytest.approx(0.5), 0.0)
@@ -215,23 +213,3 @@ def test_figures_say_what_they_show():
     assert chart.alt == "T: 1 images with boxes. 1: road; found rail 90%."
     assert len(chart.axes[0].patches) == 2, "the true box and the one that is sure enough"
     assert tc.plots.overlap((0, 0, 4, 4), (2, 2, 6, 6), title="O").alt.startswith("O: two boxes")
-
-
-def test_the_same_seed_gives_the_same_cell_and_the_file_keeps_it(monkeypatch, tmp_path):
-    rates = ((1e-3, 1e-3), (3e-3, 3e-3))
-    settings = {"SIDE": 64, "IMAGES": 4, "TEST": 2, "BATCH": 2, "STEPS": (1,), "SEEDS": range(2), "RESULTS": tmp_path}
-    for name, value in {**settings, "TRIED": {"scratch": rates}}.items():
-        monkeypatch.setattr(detection, name, value)
-    detection.measure()
-    cells = detection.grid().read()
-    assert [cell["seed"] for cell in cells] == [0, 1]
-    assert detection.run("scratch", 1, 1) | {"seconds": 0} == cells[-1] | {"seconds": 0}
-    monkeypatch.setattr(detection, "run", lambda *_: pytest.fail("measured again"))
-    detection.measure()
-
-
-def test_the_results_are_complete():
-    runs = tc.load_results("detection").runs
-    assert set(runs["start"]) == {"fine-tuned", "frozen", "scratch"}
-    assert (runs.groupby(["steps", "start"])["seed"].nunique() >= 3).all()
-    assert runs["map_50"].between(0, 1).all()

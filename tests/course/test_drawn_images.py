@@ -3,16 +3,13 @@
 import hashlib
 import pickle
 import random
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from toy import cases, refused
+from toy import cases, refused, run_python
 
-import tlcourse as tc
 import tlhelpers as tl
 from tlcourse.safari.scene import render_scene
 
@@ -39,10 +36,6 @@ def digest(split):
     return hashlib.sha256(b"".join(pixels(split))).hexdigest()
 
 
-def thumbnail(image):
-    return np.asarray(image.convert("L").resize((4, 4), Image.Resampling.BOX), dtype=int).ravel().tolist()
-
-
 def test_neither_the_order_of_reading_nor_changes_to_an_image_matter(name):
     split = small(name).train
     for i in random.Random(0).sample(range(len(split)), len(split)):
@@ -58,7 +51,7 @@ def test_another_process_draws_the_same_and_needs_nothing_of_detection():
         "    print(hashlib.sha256(b''.join(t.image(i).tobytes() for i in range(len(t)))).hexdigest())\n"
         "print({'tlcourse.detection', 'torchmetrics.detection', 'pycocotools'} & set(sys.modules))"
     )
-    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
+    other = run_python("-c", code, check=True, timeout=300)
     assert other.stdout.split() == [*(digest(small(name).train) for name in SMALL), "set()"]
 
 
@@ -70,7 +63,8 @@ def test_drawing_is_what_it_was_when_the_results_were_measured():
         (background, [214, 208, 170, 180, 214, 193, 174, 191, 186, 201, 211, 180, 218, 191, 191, 172]),
         (chest, [88, 99, 100, 70, 105, 84, 90, 113, 98, 138, 114, 93, 219, 242, 228, 182]),
     ):
-        assert thumbnail(image) == pytest.approx(expected, abs=2)
+        thumbnail = image.convert("L").resize((4, 4), Image.Resampling.BOX)
+        assert np.asarray(thumbnail, dtype=int).ravel().tolist() == pytest.approx(expected, abs=2)
 
 
 def test_all_images_of_all_splits_and_seeds_differ_and_no_group_is_in_two_splits(name):
@@ -81,10 +75,9 @@ def test_all_images_of_all_splits_and_seeds_differ_and_no_group_is_in_two_splits
 
 
 def test_a_smaller_data_set_is_a_subset(name):
-    option = "per_class" if name == "safari" else "patients"
-    few, many = (small(name, **{option: count}).train for count in (2, 6))
-    if name == "phantom":
-        few, many = tc.phantom_healthy(few), tc.phantom_healthy(many)  # who is ill depends on the number of patients
+    # Who is ill depends on the number of patients.
+    option, same = ("per_class", {}) if name == "safari" else ("patients", {"prevalence": 0.0})
+    few, many = (small(name, **{option: count}, **same).train for count in (2, 6))
     assert set(pixels(few)) < set(pixels(many))
 
 

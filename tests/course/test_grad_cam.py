@@ -6,12 +6,11 @@ import torch
 from captum.attr import LayerGradCam
 from torch import nn
 from torch.nn import functional
-from toy import cases, refused, untouched
+from toy import cases, every_arch, refused, untouched
 
 import tlcourse as tc
 import tlhelpers as tl
 from tlcourse.looking_inside.grad_cam import last_maps
-from tlhelpers.models.families import ARCHS
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +25,7 @@ def captums(model, image, layer, target):
     return (full / full.max().clamp(min=1e-12)).numpy()
 
 
-@pytest.mark.parametrize("arch", list(ARCHS))
+@every_arch
 def test_every_architecture_has_the_map_that_captum_computes(arch, image):
     model = tl.load_model(arch, 3, weights="none", seed=1)
     heats = [tc.grad_cam(model, image, target=target) for target in range(3)]

@@ -20,12 +20,10 @@ TEXT = (
 
 @pytest.fixture(scope="module")
 def scores():
-    generator = np.random.default_rng(0)
-    rows = [
-        (start, count, seed, (0.5 if start == "pre-trained" else 0.3) + 0.002 * count + 0.03 * generator.random())
-        for start, count, seed in itertools.product(("pre-trained", "random"), (5, 10, 20, 40), range(3))
-    ]
-    return pd.DataFrame(rows, columns=["start", "per_class", "seed", "accuracy"])
+    rows = itertools.product(("pre-trained", "random"), (5, 10, 20, 40), range(3))
+    table = pd.DataFrame(rows, columns=["start", "per_class", "seed"])
+    noise = 0.03 * np.random.default_rng(0).random(len(table))
+    return table.assign(accuracy=0.3 + 0.2 * table["start"].eq("pre-trained") + 0.002 * table["per_class"] + noise)
 
 
 def test_gain(scores):
@@ -87,17 +85,18 @@ def test_moved():
 
 
 def test_best():
-    scores = {("head", 10): 3 * [0.5], ("all", 10): [0.1, 0.9, 0.1], ("half", 10): 3 * [0.45], ("none", 10): [0.01]}
-    scores |= {("head", 40): 3 * [0.55], ("all", 40): 3 * [0.6]}
-    rows = [(*key, 1e-3, seed, test) for key, tests in scores.items() for seed, test in enumerate(tests)]
+    losses = {("head", 10): 3 * [0.5], ("all", 10): [0.9, 0.1, 0.9], ("half", 10): 3 * [0.6], ("last", 10): 3 * [0.58]}
+    losses |= {("none", 10): [0.99], ("head", 40): 3 * [0.45], ("all", 40): 3 * [0.4]}
+    rows = [(*key, seed, loss, key[0] == "last") for key, losses in losses.items() for seed, loss in enumerate(losses)]
+    runs = pd.DataFrame(rows, columns=["method", "per_class", "seed", "val_loss", "test"])
     wrongs = {
         "that is the luckiest single run": {10: "all", 40: "all"},
-        "that is the worst mean": {10: "none", 40: "all"},
-        "'half' has not the best mean": {10: "half", 40: "all"},
+        "that is the highest mean loss": {10: "none", 40: "all"},
+        "that is the best on the test set": {10: "last", 40: "all"},
+        "'half' has not the lowest mean": {10: "half", 40: "all"},
         "'heads' is not one of head, all, half": {10: "heads", 40: "all"},
         "expected the keys [10, 40], found ['10']": {10: "head"},
     }
-    runs = pd.DataFrame(rows, columns=["trains", "per_class", "lr", "seed", "test"])
     proved("best", {10: "head", 40: "all"}, wrongs, runs=runs)
 
 

@@ -3,28 +3,23 @@
 import copy
 import itertools
 import math
-from functools import cache, partial
+from functools import partial
 
 import pandas as pd
 import torch
-from lab_answers import prove
+from lab_answers import copied, prove
 from torch import nn
 from toy import untouched
 
 import tlhelpers as tl
 from tlcourse.labs.lab3_resnet34_last_two_blocks import LAST_TWO
 
-NAME = "lab3_resnet34_last_two_blocks"
-proved = partial(prove, NAME)
+proved = partial(prove, "lab3_resnet34_last_two_blocks")
 
 
-@cache
-def _built():
-    return tl.load_model("resnet34", num_classes=3, weights="none", size=64)
-
-
+@copied
 def network():
-    return copy.deepcopy(_built())
+    return tl.load_model("resnet34", num_classes=3, weights="none", size=64)
 
 
 def solved(change=lambda model: None):

@@ -64,8 +64,7 @@ def test_audit():
 
 
 def test_marker():
-    plain = np.full((6, 64, 64), 100, dtype=np.uint8)
-    marked = plain.copy()
+    plain, marked = np.full((2, 6, 64, 64), 100, dtype=np.uint8)
     marked[:4, 5:12, 6:13] = 240
     wrongs = {
         "give fractions of height and width": [8, 9],
@@ -89,8 +88,7 @@ def by_image(patients, labels, seed):
     return *train_test_split(rest, test_size=0.25, stratify=labels[rest], random_state=seed), test
 
 
-def half_by_patient(patients, labels, seed):
-    """The test set by patient, the validation set by image."""
+def validation_by_image(patients, labels, seed):
     a, b, test = divide(patients, labels, seed)
     return *train_test_split(np.r_[a, b], test_size=0.25, random_state=seed), test
 
@@ -117,7 +115,7 @@ def test_divide():
         "the same seed gives another division": lambda p, y, seed: divide(p, y, next(drifting)),
     }
     proved("divide", divide, wrongs)
-    assert "is in train and val" in outcome(NAME, "divide", half_by_patient)[1]
+    assert "is in train and val" in outcome(NAME, "divide", validation_by_image)[1]
 
 
 def test_numbers():
@@ -297,32 +295,20 @@ def test_shortcut():
     proved("shortcut", a - b, wrongs, marked=marked, plain=plain, labels=labels)
 
 
-def pointed(heat, mask, hit=None, iou=None):
-    found = tc.pointing_game(heat, mask)
-    return found.hit if hit is None else hit, found.iou if iou is None else iou
-
-
 def test_heat():
-    def turned(heat, mask):
-        row, column = np.unravel_index(heat.argmax(), heat.shape)
-        return pointed(heat, mask, hit=bool(mask[column % 9, row]))
-
-    def above_half(heat, mask):
-        hot = heat > 0.5 * heat.max()
-        return pointed(heat, mask, iou=(hot & mask).sum() / (hot | mask).sum())
-
-    game = tc.pointing_game
+    corner, away, flat = np.indices((6, 6)).sum(axis=0) < 2, np.eye(6)[::-1], np.zeros((6, 6))
+    maps = [np.eye(6), away, flat, away], [np.eye(6), np.eye(6), away, np.eye(6)]
     wrongs = {
-        "a map of zeros counts for the upper left corner": lambda h, m: pointed(h, m, hit=bool(m.ravel()[h.argmax()])),
-        "only pixels above one half were taken": above_half,
-        "only the one hottest pixel decides": lambda h, m: pointed(h, m, hit=game(h, m).overlap > 0),
-        "are row and column in their order?": turned,
-        "the hit is turned round": lambda h, m: pointed(h, m, hit=not game(h, m).hit),
-        "divide by the union": lambda h, m: pointed(h, m, iou=game(h, m).overlap),
-        "the share of the image that the mask covers": lambda h, m: pointed(h, m, iou=m.mean()),
-        "True or False, found int": lambda h, m: pointed(h, m, hit=1),
+        "by heat: the sign": [-0.5, 0.5],
+        "that is the misled head's share": [0.75, 0.5],
+        "by heat: the difference is too small": [0.25, 0.5],  # a flat map's first pixel is in the corner
+        "by removal: the sign": [0.5, -0.75],
+        "that is with the letter": [0.5, 0.25],
+        "what the misled head loses": [0.5, 0.5],
+        "by removal: the difference is too large": [0.5, 0.9],
     }
-    proved("heat", pointed, wrongs)
+    given = {"marked": ([1, 1, 1, -1], [1, 1, -1, -1]), "plain": ([1, 1, 1, -1], [-1, -1, -1, -1])}
+    proved("heat", [0.5, 0.75], wrongs, maps=maps, corner=corner, **given)
 
 
 TEST = split(1)
@@ -337,6 +323,10 @@ def reported(times=1, log_odds=TEST[0], labels=TEST[1], patients=TEST[2], **chan
 
 
 def test_report():
+    val, temperatures = split(0)[:2], (1.0, 2.0, 0.5)
+    before, after, sharper = (tc.calibration_error(tc.to_probabilities(TEST[0], t), TEST[1]) for t in temperatures)
+    on_val = tc.calibration_error(tc.to_probabilities(val[0], 2.0), val[1])
+    said = {"fitted on": "validation", "before": before, "after": after, "helped": True}
     wrongs = {
         "was not evaluated yet": tc.ClinicalReport("toy"),
         "was evaluated 2 times": reported(times=2),
@@ -348,8 +338,19 @@ def test_report():
         "the AUC is turned round": reported(log_odds=-TEST[0]),
         "were probabilities handed over?": reported(log_odds=tc.to_probabilities(TEST[0])),
         "nobody sees for whom the network fails": reported(subgroups=None),
+        "helped, so 'helped' should be True": {"helped": False},
+        "on which set was it?": {"fitted on": "test"},
+        "not the set on which exercise 7": {"fitted on": "train"},
+        "'before' is the other one": {"before": after},
+        "'after' is that of the validation set": {"after": on_val},
+        "the calibration error on the test set, is too large": {"after": 0.9},
     }
-    proved("report", reported(), wrongs, threshold=0.3, temperature=2.0, test=TEST)
+    for expected, wrong in wrongs.items():
+        wrongs[expected] = (reported(), said | wrong) if isinstance(wrong, dict) else (wrong, said)
+    given = {"threshold": 0.3, "val": val, "test": TEST}
+    proved("report", (reported(), said), wrongs, temperature=2.0, **given)
+    answers = reported(temperature=0.5), said | {"after": sharper}
+    assert "did not help, so 'helped' should be False" in outcome(NAME, "report", answers, temperature=0.5, **given)[1]
 
 
 CARD = {

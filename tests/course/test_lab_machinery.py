@@ -4,24 +4,21 @@ import ast
 import csv
 import sys
 import types
-from pathlib import Path
 
 import nbformat
 import numpy as np
 import psutil
 import pytest
 from lab_answers import outcome, prove
+from toy import cases, refused
 
+import labs
 import tlcourse as tc
 import tlhelpers as tl
 from tlcourse.labs.answers import wrong_if
 from tlcourse.labs.command import check_folder, check_notebook
 from tlcourse.labs.lab import REPORT_VARIABLE, Exercise, is_blank
 from tlhelpers.__main__ import main
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
-
-import labs
 
 SOLUTION = '''\
 # %%
@@ -68,18 +65,15 @@ def test_answers_are_cut_out_and_all_else_is_kept():
     assert labs.lab_of(SOLUTION) == LAB
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("# %%\n# BEGIN ANSWER: a\na = 1\n", "begins in line 2 does not end"),
-        ("# %%\n# BEGIN ANSWER: a\na = 1\n# %%\n# END ANSWER\n", "line 2 does not end in its cell"),
-        ("# %%\n# END ANSWER\n", "line 2: '# END ANSWER' has no place here"),
-        ("# %%\n# BEGIN ANSWER: a\n# BEGIN ANSWER: b\n# END ANSWER\n", "line 3: '# BEGIN ANSWER: b' has no place"),
-    ],
+@cases(
+    "text, expected",
+    ("# %%\n# BEGIN ANSWER: a\na = 1\n", "begins in line 2 does not end"),
+    ("# %%\n# BEGIN ANSWER: a\na = 1\n# %%\n# END ANSWER\n", "line 2 does not end in its cell"),
+    ("# %%\n# END ANSWER\n", "line 2: '# END ANSWER' has no place here"),
+    ("# %%\n# BEGIN ANSWER: a\n# BEGIN ANSWER: b\n# END ANSWER\n", "line 3: '# BEGIN ANSWER: b' has no place"),
 )
 def test_a_mark_in_the_wrong_place_is_refused(text, expected):
-    with pytest.raises(SystemExit, match=expected):
-        labs.lab_of(text)
+    refused(SystemExit, expected, labs.lab_of, text)
 
 
 def test_labs_are_in_step_with_their_solutions(monkeypatch):
@@ -161,10 +155,8 @@ def test_cells_that_wait(lab, capsys):
 
 
 def test_unknown_names_are_refused(lab):
-    with pytest.raises(tl.TLError, match="no exercise 'three'; its exercises: two, both"):
-        lab.check("three", 1)
-    with pytest.raises(tl.TLError, match="there is no lab 'lab9'; expected one of lab1_concepts"):
-        tc.Lab("lab9")
+    refused(tl.TLError, "no exercise 'three'; its exercises: two, both", lab.check, "three", 1)
+    refused(tl.TLError, "there is no lab 'lab9'; expected one of lab1_concepts", tc.Lab, "lab9")
 
 
 CHOICES = [("lab1_concepts", "why", "C"), ("lab1_concepts", "freezing", "B"), ("lab1_concepts", "unfreezing", "D")]
@@ -262,7 +254,6 @@ def test_a_submission_that_takes_all_memory_is_stopped(tmp_path):
 
 
 def test_nothing_to_check_is_said(tmp_path):
-    with pytest.raises(tl.DataError, match="there is no notebook at"):
-        check_notebook(tmp_path / "none.ipynb")
-    with pytest.raises(tl.DataError, match=r"there is no notebook \(\*.ipynb\) below"):
-        check_folder(tmp_path, tmp_path / "out.csv")
+    refused(tl.DataError, "there is no notebook at", check_notebook, tmp_path / "none.ipynb")
+    below = r"there is no notebook \(\*.ipynb\) below"
+    refused(tl.DataError, below, check_folder, tmp_path, tmp_path / "out.csv")

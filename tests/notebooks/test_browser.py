@@ -6,9 +6,9 @@ import shutil
 import time
 
 import pytest
-from jupyter_lab import ROOT, STARTS, jupyter_lab
+from jupyter_lab import STARTS, jupyter_lab
 from PIL import Image
-from toy import cases
+from toy import ROOT, cases
 
 NOTEBOOK = "chapter12/12_7_explorers.ipynb"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")

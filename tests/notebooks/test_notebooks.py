@@ -121,13 +121,6 @@ def pair(tmp_path):
     return source
 
 
-def alter(source, change):
-    book = nbformat.read(notebooks.notebook_of(source), as_version=4)
-    change(book)
-    nbformat.write(book, notebooks.notebook_of(source))
-    return notebooks.pair_faults(source)
-
-
 def output(added):
     """The change that adds an output to the second cell."""
     return lambda book: book.cells[1].outputs.append(added)
@@ -153,7 +146,10 @@ def stream(name, text):
     (output(stream("stdout", "x" * 600_000)), "has 601 kB, 600 at most"),
 )
 def test_a_planted_fault_is_found(pair, change, expected):
-    faults = alter(pair, change)
+    book = nbformat.read(notebooks.notebook_of(pair), as_version=4)
+    change(book)
+    nbformat.write(book, notebooks.notebook_of(pair))
+    faults = notebooks.pair_faults(pair)
     assert any(expected in fault for fault in faults), faults
 
 

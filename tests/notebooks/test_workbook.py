@@ -14,9 +14,9 @@ import lab
 import nbformat
 import pytest
 import workbook
-from jupyter_lab import ROOT, STARTS, jupyter_lab
+from jupyter_lab import STARTS, jupyter_lab
 from nbformat.sign import NotebookNotary
-from toy import cases, refused
+from toy import ROOT, cases, refused
 
 import tlhelpers as tl
 

@@ -2,8 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,8 +29,7 @@ class BoxedSplit(Dataset[tuple[Any, Target]]):
     and `labels`, int64 (objects), from 1, since 0 is the background. Transforms v2 move boxes and image together.
 
     `load` returns image number `i` as RGB and its boxes (objects, 4), and must be picklable; `labels` are those of each
-    image's objects, and `classes` names them, the background first. Raises DataError if the first class is not the
-    background; on reading an image, see `check_boxes`.
+    image's objects, and `classes` names them, the background first, or a DataError is raised.
     """
 
     def __init__(self, load: Load, labels: Sequence[Sequence[int]], classes: Sequence[str], *, name: str) -> None:
@@ -61,19 +59,13 @@ class BoxedSplit(Dataset[tuple[Any, Target]]):
         return view
 
 
-@dataclass(frozen=True)
-class BoxedData:
-    """A detection data set: a training and a test set over the same classes, and a card."""
+class BoxedData(NamedTuple):
+    """A detection data set."""
 
-    name: str
     train: BoxedSplit
     test: BoxedSplit
+    classes: tuple[str, ...]  # names by label; number 0 is the background
     card: DataCard
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names by label; number 0 is the background."""
-        return self.train.classes
 
 
 def check_boxes(boxes: Any, labels: Sequence[int], size: tuple[int, int], classes: int, where: str) -> np.ndarray:

@@ -10,7 +10,6 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
-from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 
 from tlhelpers.errors import ModelError
 from tlhelpers.models.loading import load_model
@@ -25,15 +24,12 @@ def small_detector(num_classes: int, *, start: str = "fine-tuned", size: int = 1
 
     It is on the CPU, in training mode. From images (a list of float tensors (3, height, width), 0 to 1) and targets it
     computes a dictionary of losses; in evaluation mode, from images, a list of dictionaries with `boxes`, `labels` and
-    `scores`. Raises ModelError for an unknown start.
+    `scores`. The background is one of the `num_classes`, number 0. `size` is the shorter side, in pixels, to which the
+    detector resizes every image; `seed` that of all random weights.
 
-    Args:
-        num_classes: number of classes, with the background, which is number 0.
-        start: "fine-tuned": pre-trained backbone, its stem and first block frozen as in torchvision; "frozen":
-            pre-trained backbone, all of it frozen; "scratch": random weights, all trainable. The BatchNorm of a
-            pre-trained backbone is frozen.
-        size: shorter side, in pixels, to which the detector resizes every image.
-        seed: of all random weights; the global generator does not change.
+    `start` is "fine-tuned": pre-trained backbone, its stem and first block frozen as in torchvision; "frozen":
+    pre-trained backbone, all of it frozen; or "scratch": random weights, all trainable. The BatchNorm of a pre-trained
+    backbone is frozen. Raises ModelError for another start.
     """
     if start not in STARTS:
         raise ModelError(f"start '{start}' is not known; expected one of {', '.join(STARTS)}")
@@ -71,17 +67,11 @@ def _backbone(classifier: Any, start: str) -> BackboneWithFPN:
         body.load_state_dict(classifier.state_dict())
         for name, parameter in body.named_parameters():
             parameter.requires_grad = not name.startswith(STARTS[start])
-    return BackboneWithFPN(
+    backbone = BackboneWithFPN(
         body,
         return_layers={"layer2": "0", "layer3": "1", "layer4": "2"},
         in_channels_list=[128, 256, 512],
         out_channels=CHANNELS,
-        extra_blocks=_NoExtraLevel(),
     )
-
-
-class _NoExtraLevel(ExtraFPNBlock):
-    """Replaces the coarser level that torchvision adds by default; these images are too small for it."""
-
-    def forward(self, results: list[Any], x: list[Any], names: list[str]) -> tuple[list[Any], list[str]]:
-        return results, names
+    backbone.fpn.extra_blocks = None  # these images are too small for the coarser level that torchvision adds
+    return backbone

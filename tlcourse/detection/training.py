@@ -10,7 +10,6 @@ from torch import nn
 from torchvision.transforms import v2
 
 from tlcourse.detection.boxes import BoxedSplit, Target, collate_boxes
-from tlcourse.epoch_order import EpochOrder
 from tlhelpers.device import current_profile
 from tlhelpers.errors import DataError, TrainingError
 from tlhelpers.loop import seeded
@@ -50,11 +49,12 @@ def train_detector(
     optimizer = torch.optim.AdamW(groups, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, [backbone_lr or 0.0, lr], total_steps=steps)
     view = split.with_transform(TO_FLOAT if augment is None else v2.Compose([augment, TO_FLOAT]))
-    order = EpochOrder(len(view), min(batch_size, len(view)), seed)
+    size, epoch = min(batch_size, len(view)), 0
     batches: list[torch.Tensor] = []
-    while len(batches) < steps:
-        batches += list(order)
-        order.epoch += 1
+    while len(batches) < steps:  # an epoch's incomplete last batch is left out
+        epoch += 1
+        order = torch.randperm(len(view), generator=torch.Generator().manual_seed((seed * 100_003 + epoch) * 2))
+        batches += order.split(size)[: len(view) // size]
     rows: list[dict[str, float]] = []
     with seeded(seed, device):
         for indices in tqdm(batches[:steps], unit="step"):
@@ -92,24 +92,17 @@ def detect(model: nn.Module, split: BoxedSplit, *, batch_size: int = 16) -> tupl
     return predictions, truths
 
 
-def mean_average_precision(
-    predictions: Sequence[Target], truths: Sequence[Target], *, any_class: bool = False
-) -> dict[str, float]:
-    """COCO's mean average precision, computed by torchmetrics and pycocotools.
+def mean_average_precision(predictions: Sequence[Target], truths: Sequence[Target]) -> dict[str, float]:
+    """COCO's mean average precision (Lin et al. 2014), computed by torchmetrics and pycocotools.
 
-    The predictions of a class are matched with its true boxes, the most confident first: each gets the true box with
-    the largest IoU among those that are not matched yet, if that IoU reaches the threshold. Average precision is the
-    mean, over 101 recalls, of the highest precision at that recall or above (Lin et al. 2014).
-
-    Predictions have boxes (left, top, right, bottom), labels and scores; `any_class` makes all objects one class. The
-    result has `map` (mean over the IoU thresholds 0.5, 0.55, ..., 0.95), `map_50` and `map_75`, means over classes; NaN
-    if there is no true object, since recall is then undefined. Raises DataError if images have other numbers.
+    Predictions have boxes (left, top, right, bottom), labels and scores. The result has `map` (mean over the IoU
+    thresholds 0.5, 0.55, ..., 0.95), `map_50` and `map_75`, means over classes; NaN if there is no true object, since
+    recall is then undefined. Raises DataError if images have other numbers.
     """
     from torchmetrics.detection import MeanAveragePrecision
 
     def plain(each: Target) -> Target:
-        tensors = {name: torch.as_tensor(value).as_subclass(torch.Tensor) for name, value in each.items()}
-        return tensors | ({"labels": torch.ones_like(tensors["labels"])} if any_class else {})
+        return {name: torch.as_tensor(value).as_subclass(torch.Tensor) for name, value in each.items()}
 
     if len(predictions) != len(truths):
         raise DataError(f"predictions of {len(predictions)} images and truths of {len(truths)} do not belong together")

@@ -8,69 +8,67 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.ticker import MaxNLocator
 from PIL import Image
 from scipy.special import logit
 from torch import nn
 
 from tlcourse import plots as figures
 from tlcourse.looking_inside.grad_cam import grad_cam
+from tlcourse.plots.colours import METHOD_COLOURS, SKY
 from tlcourse.plots.seeds import draw_cells, draw_runs
 from tlhelpers.errors import DataError, ModelError
 from tlhelpers.loop import device_of
 from tlhelpers.lr_finder import TOO_FAR, LRFinderResult
 from tlhelpers.models.cards import get_card
 from tlhelpers.models.freezing import evaluation_mode
-from tlhelpers.plots import BLUE, GREY, Chart, lr_curve
+from tlhelpers.plots import GREY, Chart, lr_curve
 
-TRAINS = {  # values of the column `trains`, and their names in figures
+METHODS = {  # values of the column `method`: what trains, and its name in figures
     "head": "the head alone",
     "layer4": "layer4 and the head",
     "layer3": "layer3 and above",
     "everything": "everything",
+    "scratch": "from scratch",
 }
 
 
-def depth_view(runs: pd.DataFrame, *, trains: str, per_class: int, lr: float) -> Chart:
-    """The learning curves of one setting, and below them the test accuracy of every setting, this one framed.
+def depth_view(runs: pd.DataFrame, *, data: str, method: str, per_class: int) -> Chart:
+    """The accuracy of a method against the number of images, and below it the test accuracy of all settings.
 
-    `runs` has a row for each run, as `load_results("depth").runs`, with the columns trains ("head", "layer4", "layer3"
-    or "everything": what was not frozen), per_class, lr (of the backbone; the head's is the same in all runs), seed,
-    test (an accuracy), and train_acc and val (lists of accuracies by epoch). Raises DataError if there is no such run.
+    `runs` has a row for each run, as `load_results("refinements").scored` of the topic "depth", with the columns data,
+    method (a key of `METHODS`), per_class, setting (the learning rate), train and test (accuracies). The setting that
+    is asked for gets a frame. Raises DataError if there is no such run.
     """
-    here = (runs["trains"] == trains) & (runs["per_class"] == per_class) & np.isclose(runs["lr"], lr)
-    if not here.any():
-        raise DataError(f"no run with trains={trains!r}, per_class={per_class}, lr={lr:g} was measured")
+    own = runs[runs["data"] == data]
+    line = own[own["method"] == method]
+    here = line[line["per_class"] == per_class]
+    if here.empty:
+        raise DataError(f"no run with data={data!r}, method={method!r}, per_class={per_class} was measured")
     chart = Chart("", figsize=(8.8, 7))
     above, below = chart.subplots(2, 1)
-    curves = runs[here].reset_index().explode(["train_acc", "val"]).astype({"train_acc": float, "val": float})
-    curves["epoch"] = curves.groupby("index").cumcount() + 1
     described = []
-    for name, column, colour in (("training", "train_acc", GREY), ("validation", "val", BLUE)):
-        means = draw_runs(above, curves, "epoch", column, colour, f"{name}, mean of {here.sum()} seeds")
-        described.append(f"{name} accuracy from {means.iloc[0]:.0%} to {means.iloc[-1]:.0%} in {len(means)} epochs")
-    every = np.concatenate([*runs["train_acc"], *runs["val"]])  # so that all settings have the same axis
-    above.set(xlabel="epoch", ylabel="accuracy", ylim=(max(every.min() - 0.03, 0), min(every.max() + 0.03, 1.02)))
-    above.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for name, column, colour in (("training", "train", GREY), ("test", "test", METHOD_COLOURS.get(method, SKY))):
+        means = draw_runs(above, line, "per_class", column, colour, f"{name}, mean of {len(here)} seeds")
+        described.append(f"{name} accuracy from {means.iloc[0]:.0%} to {means.iloc[-1]:.0%}")
+    above.set(xlabel="training images of each class", ylabel="accuracy", ylim=(0, 1.02))
+    above.set_xticks(sorted(set(own["per_class"])))
     above.yaxis.set_major_formatter("{x:.0%}")
     above.grid(alpha=0.3)
-    above.legend(fontsize=8, loc="upper left")
+    above.legend(fontsize=8, loc="center left")
 
-    settings = runs.assign(here=here).groupby(["trains", "per_class", "lr"])
-    rows = [name for name in TRAINS if name in set(runs["trains"])]
+    rows = [name for name in METHODS if name in set(own["method"])]
+    settings = own.assign(here=own.index.isin(here.index)).groupby(["method", "per_class"])
     tables = settings["test"].mean(), settings["test"].std().fillna(0), settings["here"].any()
-    cells, spread, marked = (t.unstack(["per_class", "lr"]).sort_index(axis=1).loc[rows] for t in tables)
-    columns = [f"{rate:g}\n{count}" for count, rate in cells.columns]
-    draw_cells(below, cells.set_axis(columns, axis=1).rename(TRAINS), spread, marked.eq(True))
-    shown = "Test accuracy in per cent, ± standard deviation over seeds; the setting above is framed"
-    below.set_title(shown, fontsize=9)
-    below.set(xlabel="learning rate of the backbone, and training images of each class", ylabel="what trains")
-    test = 100 * runs.loc[here, "test"]
-    title = f"Trained: {TRAINS[trains]}; {per_class} images a class; the backbone's learning rate {lr:g}\n"
+    cells, spread, marked = (table.unstack("per_class").loc[rows] for table in tables)
+    draw_cells(below, cells.rename(METHODS), spread, marked.eq(True))
+    below.set_title("Test accuracy in per cent, ± standard deviation over seeds; framed: the one above", fontsize=9)
+    below.set(xlabel="training images of each class", ylabel="what trains")
+    test = 100 * here["test"]
+    title = f"{data}, trained: {METHODS[method]}; {per_class} images a class; learning rate {here['setting'].iloc[0]}\n"
     title += f"test accuracy {test.mean():.1f} ± {test.std():.1f} % over {len(test)} seeds"
     chart.suptitle(title, fontsize=11)
-    best = f"{cells.max(axis=None):.0%}, with {TRAINS[cells.max(axis=1).idxmax()]} trained"
-    chart.alt = f"{title}. Above, two learning curves: {'; '.join(described)}. "
+    best = f"{cells.max(axis=None):.0%}, trained: {METHODS[cells.max(axis=1).idxmax()]}"
+    chart.alt = f"{title}. Above, two lines against the number of images: {'; '.join(described)}. "
     chart.alt += f"Below, a table of the test accuracies of all settings; the highest is {best}."
     return chart
 

@@ -120,14 +120,14 @@ def as_html(chart: Chart) -> str:
 
 def depth(runs: pd.DataFrame) -> Explorer:
     """`depth_view` with buttons for every setting that was measured."""
-    trains = [(name, value) for value, name in views.TRAINS.items() if value in set(runs["trains"])]
-    counts, rates = ([(f"{value:g}", value) for value in sorted(set(runs[name]))] for name in ("per_class", "lr"))
     controls: dict[str, Any] = {}
-    for name, description, tooltip, options in (
-        ("trains", "Trained:", "What is not frozen", trains),
-        ("per_class", "Images a class:", "Training images", counts),
-        ("lr", "The backbone's learning rate:", "Size of its steps", rates),
+    for name, description, tooltip in (
+        ("data", "Data set:", "Photographs of flowers, or drawings"),
+        ("method", "Trained:", "What is not frozen"),
+        ("per_class", "Images a class:", "Different training images"),
     ):
+        values = sorted(set(runs[name]), key=list(views.METHODS).index if name == "method" else None)
+        options = [(views.METHODS.get(value, str(value)), value) for value in values]
         setting = {"options": options, "value": options[len(options) // 2][1], "style": {"button_width": "auto"}}
         controls[name] = _control(ipywidgets.ToggleButtons, description, tooltip, "auto", **setting)
     return Explorer(functools.partial(views.depth_view, runs), controls)

@@ -96,8 +96,8 @@ def check_notebook(path: Path, *, limit_seconds: float = 600, limit_gigabytes: f
             streams = {"stdin": subprocess.DEVNULL, "stdout": sink, "stderr": sink}
             process = psutil.Popen(command, env=environment, cwd=path.parent, **streams)
             try:
-                result.trouble = _stop_beyond_limits(process, limit_seconds, limit_gigabytes)
-            finally:  # after Ctrl-C too: what the notebook started and left behind
+                result.trouble = _wait(process, limit_seconds, limit_gigabytes)
+            finally:  # after Ctrl-C too: also what the notebook started and left behind
                 _end_all(process, str(report))
         result.seconds = round(time.perf_counter() - start, 1)
         if not result.trouble and process.returncode != 0:
@@ -120,38 +120,37 @@ def check_notebook(path: Path, *, limit_seconds: float = 600, limit_gigabytes: f
 
 def _end_all(process: psutil.Popen, report: str) -> None:
     """Kill a process, its descendants, and all others that have this report in their environment."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        for child in process.children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                child.kill()
+    for member in _family(process):
+        with contextlib.suppress(psutil.Error):
+            member.kill()
     for hidden in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             if hidden.environ().get(REPORT_VARIABLE) == report:
                 hidden.kill()
+    process.wait()
 
 
-def _stop_beyond_limits(process: psutil.Popen, seconds: float, gigabytes: float) -> str:
-    """Wait for a process to end, or kill it and its children when it exceeds a limit; returns the reason if so."""
-    start, reason = time.perf_counter(), ""
+def _family(process: psutil.Popen) -> list[psutil.Process]:
+    """A process and its descendants."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return [process, *process.children(recursive=True)]
+    return []
+
+
+def _wait(process: psutil.Popen, seconds: float, gigabytes: float) -> str:
+    """Wait until a process ends or it exceeds a limit; returns in words which one, if so."""
+    start = time.perf_counter()
     while process.poll() is None:
-        family, used = [process], 0.0
-        with contextlib.suppress(psutil.NoSuchProcess):
-            family += process.children(recursive=True)
-        for member in family:
+        used = 0.0
+        for member in _family(process):
             with contextlib.suppress(psutil.Error):
                 used += member.memory_info().rss / 1e9
         if time.perf_counter() - start > seconds:
-            reason = f"it was stopped after {seconds:g} s; look for a loop that does not end"
-        elif used > gigabytes:
-            reason = f"it was stopped when it used {used:.1f} GB of memory; {gigabytes:g} GB are allowed"
-        if reason:
-            for member in family:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    member.kill()
-            process.wait()
-            break
+            return f"it was stopped after {seconds:g} s; look for a loop that does not end"
+        if used > gigabytes:
+            return f"it was stopped when it used {used:.1f} GB of memory; {gigabytes:g} GB are allowed"
         time.sleep(0.2)
-    return reason
+    return ""
 
 
 def check_folder(folder: Path, target: Path, **limits: float) -> list[str]:

@@ -88,28 +88,29 @@ what_freezing_means = choice(
 
 
 def best_depth(answer: Any, *, runs: pd.DataFrame) -> str:
-    """For each per_class the value of `trains` with the best mean `test` over seeds, at its best `lr`, in `runs`."""
+    """For each per_class the value of `method` with the lowest mean `val_loss` over seeds in `runs`."""
     expect(answer, Mapping, "expected a dictionary from images per class to what trains")
-    means = runs.groupby(["per_class", "trains", "lr"])["test"].mean()
-    counts, depths = sorted(runs["per_class"].unique().tolist()), list(dict.fromkeys(runs["trains"]))
-    best = {count: means[count].idxmax()[0] for count in counts}
+    means = runs.groupby(["per_class", "method"])[["val_loss", "test"]].mean()
+    counts, depths = sorted(runs["per_class"].unique().tolist()), list(dict.fromkeys(runs["method"]))
     wrong_if(set(answer) != set(counts), f"expected the keys {counts}, found {sorted(map(str, answer))}")
-    for count, name in answer.items():
-        if name != best[count]:
-            single = runs[runs["per_class"] == count].sort_values("test")["trains"].iloc[-1]
+    for count in counts:
+        name, loss, test = answer[count], means["val_loss"][count], means["test"][count]
+        if name != loss.idxmin():
+            single = runs.loc[runs[runs["per_class"] == count]["val_loss"].idxmin(), "method"]
             with about(f"for {count} images"):
                 wrong_if(name not in depths, f"'{name}' is not one of {', '.join(depths)}")
-                wrong_if(name == means[count].idxmin()[0], "that is the worst mean; take idxmax and not idxmin")
+                wrong_if(name == loss.idxmax(), "that is the highest mean loss; take idxmin and not idxmax")
                 wrong_if(name == single, "that is the luckiest single run; average over seeds first")
-                raise Wrong(f"'{name}' has not the best mean over seeds, at its best learning rate")
-    return ", ".join(f"{count}: {name}" for count, name in best.items())
+                wrong_if(name == test.idxmax(), "that is the best on the test set, which must choose nothing")
+                raise Wrong(f"'{name}' has not the lowest mean validation loss over seeds")
+    return "; ".join(f"{n}: {answer[n]}, {means['test'][n, answer[n]]:.1%} on the test set" for n in counts)
 
 
 how_much_to_unfreeze = choice(
     "D",
-    A="With hundreds of images per class a frozen backbone was behind in the table.",
-    B="With few images, training everything gained less than the seeds differ, at much greater cost.",
-    C="The distance of the domains matters, but the number of images does as well: look at the table's rows.",
+    A="On safari, flowers, phantom and chest_xray a frozen backbone has a higher validation loss than everything.",
+    B="On cats_dogs and hymenoptera a method that trains less has the lower validation loss, and costs less.",
+    C="The distance matters, but look at the first table too: only with 40 images is `everything` well below `head`.",
     D="It depends on both; a small grid such as this, judged on validation images, finds out.",
 )
 

@@ -13,7 +13,6 @@ from tlcourse.labs.answers import about, as_number, choice, compare, expect, exp
 from tlcourse.labs.lab import Exercise, Wrong
 from tlcourse.measurements.comparison import margin_of_error
 
-STARTS = fair.STARTS
 DIRECTIONS = ("shrinks", "grows", "not shown")
 VERDICTS = ("ahead", "behind", "not shown")
 
@@ -57,16 +56,14 @@ def paired(mean: Any, low: Any, high: Any, verdict: Any, *, runs: pd.DataFrame) 
     return f"{right:+.1f} points, from {right - margin:.1f} to {right + margin:.1f}: {shown}"
 
 
-def gain_table(runs: pd.DataFrame, data: str, method: str = "everything") -> pd.DataFrame:
-    """The gain over scratch in points: a row for each number of training images, a column for each seed."""
-    rows = runs[(runs["data"] == data) & (runs["network"] == "resnet18") & runs["method"].isin([method, "scratch"])]
-    wide = rows.pivot(index=["train_images", "seed"], columns="method", values="balanced_accuracy")
-    gain: pd.Series[float] = 100 * (wide[method] - wide["scratch"])
-    return gain.unstack("seed").sort_index()
+def gain_table(runs: pd.DataFrame, data: str, method: str = "everything", column: str = "test") -> pd.DataFrame:
+    """The gain over scratch in points: a row for each number of images of a class, a column for each seed."""
+    wide = runs[runs["data"] == data].pivot(index=["per_class", "seed"], columns="method", values=column)
+    return (wide[method] - wide["scratch"]).mul(100).unstack("seed").sort_index()
 
 
 def gains(answer: Any, *, runs: pd.DataFrame, names: Sequence[str]) -> str:
-    """For each data set the mean gain by number of training images: {"safari": {80: ..., 320: ...}, ...}."""
+    """For each data set the mean gain by number of images of a class: {"safari": {10: ..., 20: ...}, ...}."""
     if isinstance(answer, pd.DataFrame):
         answer = {name: answer[name].dropna() for name in answer.columns}
     expect_keys(answer, names, "expected a dictionary from the data set to its gains")
@@ -78,22 +75,23 @@ def gains(answer: Any, *, runs: pd.DataFrame, names: Sequence[str]) -> str:
     return "; ".join(f"{name} {', '.join(f'{n}: {gain:+.1f}' for n, gain in means[name].items())}" for name in names)
 
 
-def _right_gains(found: Mapping[float, Any], runs: pd.DataFrame, name: str) -> None:
-    right: Any = gain_table(runs, name).mean(axis=1)
-    frozen: Any = gain_table(runs, name, "frozen").mean(axis=1)
-    of_data, counts = runs[runs["data"] == name], set(right.index)
-    per_class = set(found) == set(of_data["per_class"].dropna()) != counts
-    wrong_if(per_class, "these are images of one class; count all of them, `train_images`")
-    missing, extra = sorted(counts.difference(found)), sorted(set(found) - counts)
-    wrong_any(missing, "{:g} images are missing; where all were taken, `per_class` is empty (NaN)")
-    wrong_any(extra, "no runs have {:g} training images")
-    means = 100 * of_data.groupby(["train_images", "method"])["balanced_accuracy"].mean().unstack()
+def _right_gains(found: Mapping[Any, Any], runs: pd.DataFrame, name: str) -> None:
+    kinds = (("everything", "test"), ("head", "test"), ("everything", "val"))
+    tables: list[Any] = [gain_table(runs, name, *kind).mean(axis=1) for kind in kinds]
+    right, head, val = tables
+    means: Any = 100 * runs.groupby(["per_class", "method"])["test"].mean().unstack()
+    missing, extra = sorted(set(right.index).difference(found)), sorted(set(found).difference(right.index))
+    of_all = len(missing) == len(extra) == len(right) and len({a / b for a, b in zip(extra, missing, strict=True)}) == 1
+    wrong_if(of_all, "these are images of all classes; count those of one, `per_class`")
+    wrong_any(missing, "{:g} images of each class are missing")
+    wrong_any(extra, "no runs have {:g} training images of each class")
     for count, gain in right.items():
         mistakes = {
             "these are fractions; the question asks for percentage points": gain / 100,
             "the sign is wrong: pre-trained minus scratch": -gain,
-            "that is the method 'frozen'; take 'everything', which differs in the weights only": frozen[count],
-            "that is averaged over all networks; take resnet18": (means["everything"] - means["scratch"])[count],
+            "that is the method 'head'; take 'everything', which differs in the weights only": head[count],
+            "that is on validation images, which stopped the training; take `test`": val[count],
+            "that is averaged over the data sets": (means["everything"] - means["scratch"])[count],
         }
         compare(found[count], gain, f"the gain with {count} images", mistakes, tolerance=0.006)
 
@@ -118,20 +116,20 @@ def growth(answer: Any, *, runs: pd.DataFrame, names: Sequence[str]) -> str:
     return f"the change of the gain, with the margin of its mean: {', '.join(changes)}"
 
 
-why_growth = choice(
+equal_compute = choice(
     "B",
-    A="A gain that is not shown to shrink is not shown to stay either; and another budget is another question.",
-    B="From the largest sets not even every image was seen once. The table compares methods that stop early.",
-    C="It answers a question exactly: which method is better when so many images are seen, and no more.",
-    D="A budget that is equal is fair. It is only not the budget at which scratch is at its best.",
+    A="Every run went on until validation had stopped improving, and scratch took the most compute of all.",
+    B="On safari transfer is ahead either way. On the X-rays both arrive equally high, scratch with more compute.",
+    C="From scratch took more than fine-tuning; with less it would have had to stop before it was at its best.",
+    D="It is the cheapest by far, and on both data sets its accuracy is below that of fine-tuning.",
 )
 
 
 def optimism(answer: Any, *, runs: pd.DataFrame) -> str:
     """For each start the mean over seeds of the best validation accuracy minus the last one, in points."""
-    expect_keys(answer, STARTS, "expected a dictionary from the start to a number")
+    expect_keys(answer, fair.STARTS, "expected a dictionary from the start to a number")
     points = []
-    for start in STARTS:
+    for start in fair.STARTS:
         rows = runs[runs["start"] == start]
         val, train = (100 * np.array(rows[column].tolist()) for column in ("val", "train_acc"))
         best, last, mean = val.max(1), val[:, -1], val.mean(0)
@@ -153,10 +151,10 @@ def optimism(answer: Any, *, runs: pd.DataFrame) -> str:
 
 splits = choice(
     "C",
-    A="The best of many noisy numbers is above a usual one, whichever other images are looked at besides.",
+    A="The images differ as well as the choice; how much of the difference each of them makes is not known.",
     B="If test images choose the epoch, no images are left that played no part in the choice.",
-    C="The sets show other drawings. Only images as hard as those that chose can show the optimism.",
-    D="No drawing of the test set is in training. Easier images need not be images that were seen.",
+    C="The sets show other styles. Only images as hard as those that chose can show the optimism.",
+    D="No drawing of the validation set is in training. Easier images need not be images that were seen.",
 )
 
 conclusions = text(
@@ -173,7 +171,7 @@ EXERCISES = (
     Exercise("equal", "1 What must be equal", fair.settings),
     Exercise("budget", "2 Count the budget", fair.epochs_for, function=True),
     Exercise("networks", "3a Two beginnings", fair.beginnings, function=True),
-    Exercise("rates", "3b A rate for each method", fair.rates),
+    Exercise("rates", "3b A learning rate for each method", fair.rates),
     Exercise("live", "3c Run both", fair.live),
     Exercise("at", "4a Accuracy at a time", curves.accuracy_at, function=True),
     Exercise("first", "4b Time to accuracy", curves.first_epoch, function=True),
@@ -182,7 +180,7 @@ EXERCISES = (
     Exercise("paired", "5b Seed by seed", paired),
     Exercise("gains", "6a The gain by number of images", gains),
     Exercise("growth", "6b Does it shrink?", growth),
-    Exercise("why", "6c What the budget does", why_growth),
+    Exercise("why", "6c Equal compute, or trained to the end?", equal_compute),
     Exercise("optimism", "7a The best epoch", optimism),
     Exercise("splits", "7b Validation and test", splits),
     Exercise("text", "8 Conclude", conclusions),

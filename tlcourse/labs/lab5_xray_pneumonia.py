@@ -208,7 +208,7 @@ EXERCISES = (
     Exercise("threshold", "8 The threshold", reporting.threshold, function=True),
     Exercise("interval", "9 An interval by patient", reporting.interval, function=True),
     Exercise("shortcut", "10 The shortcut", reporting.shortcut),
-    Exercise("heat", "11 Does the heat lie on the disease?", reporting.heat, function=True),
+    Exercise("heat", "11 Does a heat map find the shortcut?", reporting.heat),
     Exercise("report", "12 The test set, once", reporting.report),
     Exercise("card", "13 The model card", reporting.card),
 )

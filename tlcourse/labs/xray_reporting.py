@@ -124,12 +124,11 @@ def temperature(function: Any, value: Any, *, val: Scored, test: Scored) -> str:
     leaked = math.isclose(chosen, on_test, rel_tol=0.01) and not math.isclose(chosen, on_val, rel_tol=0.01)
     wrong_if(leaked, f"{number} was fitted on the test set, which then would look calibrated")
     wrong_if(not math.isclose(chosen, on_val, rel_tol=0.05), f"{number} is not what it gives for the validation set")
-    before, after = (calibration_error(to_probabilities(val[0], t), val[1]) for t in (1.0, chosen))
-    return f"{chosen:.2f}; on the validation set the calibration error goes from {before:.3f} to {after:.3f}"
+    return f"{chosen:.2f}, fitted on the validation set. Exercise 12 asks whether it helps on the test set"
 
 
-def report(answer: Any, *, threshold: float, temperature: float, test: tuple[Any, Any, Any]) -> str:
-    """A report with one evaluation of the test set: (log-odds, labels, patients), at the chosen threshold."""
+def report(answer: Any, calibration: Any, *, threshold: float, temperature: float, val: Scored, test: Any) -> str:
+    """A report that evaluates the test set, (log-odds, labels, patients), once; and whether the temperature helped."""
     expect(answer, ClinicalReport, "expected the report, which `evaluate` adds an evaluation to")
     log_odds, labels, patients = (np.asarray(values) for values in test)
     wrong_if(not answer.evaluations, "the test set was not evaluated yet")
@@ -142,52 +141,54 @@ def report(answer: Any, *, threshold: float, temperature: float, test: tuple[Any
     for name, right in {"temperature": temperature, "threshold": threshold}.items():
         given = getattr(found, name)
         wrong_if(not math.isclose(given, right, rel_tol=1e-6), f"the {name} was {given:.3g}, not that from validation")
-    probabilities = to_probabilities(log_odds, temperature)
-    auc = clinical_scores(probabilities, labels, threshold)["AUC"]
+    auc = clinical_scores(to_probabilities(log_odds, temperature), labels, threshold)["AUC"]
     turned = math.isclose(float(found.table["value"]["AUC"]), 1 - auc, abs_tol=1e-6) and auc != 0.5
     wrong_if(turned, "the AUC is turned round: log-odds of being ill are the second logit minus the first")
-    same = math.isclose(found.calibration, calibration_error(probabilities, labels), abs_tol=1e-6)
+    errors = [calibration_error(to_probabilities(log_odds, t), labels) for t in (1.0, temperature)]
+    on_val = [calibration_error(to_probabilities(val[0], t), val[1]) for t in (1.0, temperature)]
+    same = math.isclose(found.calibration, errors[1], abs_tol=1e-6)
     wrong_if(not same, "the scores are not the log-odds of the test set; were probabilities handed over?")
     wrong_if(found.subgroups is None, "without subgroups nobody sees for whom the network fails: hand them over too")
     times = f"the test set was evaluated {len(answer.evaluations)} times, which the report says, with your reason;"
     again = "if the cell merely ran twice, make the report anew in the same cell"
     wrong_if(len(answer.evaluations) > 1, f"{times} {again}")
-    return f"evaluated once: AUC {auc:.3f}, with its interval by patient"
+    expect_keys(calibration, ("fitted on", "before", "after", "helped"), "calibration should be a dictionary")
+    fitted, helped = str(calibration["fitted on"]).lower(), errors[1] < errors[0]
+    wrong_if("test" in fitted, "fitted on the test set, it would say nothing of new patients; on which set was it?")
+    wrong_if("val" not in fitted, f"{fitted!r} is not the set on which exercise 7 fitted the temperature")
+    for i, name in enumerate(("before", "after")):
+        mistakes = {
+            f"'{name}' is the other one; before is without the temperature, after is with it": errors[1 - i],
+            f"'{name}' is that of the validation set": on_val[i],
+        }
+        compare(calibration[name], errors[i], f"'{name}', the calibration error on the test set,", mistakes, 1e-4)
+    change = f"the calibration error goes from {errors[0]:.3f} to {errors[1]:.3f}: the temperature "
+    change += "helped" if helped else "did not help"
+    wrong_if(calibration["helped"] != helped, f"{change}, so 'helped' should be {helped}")
+    return f"evaluated once: AUC {auc:.3f}, with its interval by patient; {change}"
 
 
-def heat(function: Any) -> str:
-    """A function (heat, mask) that returns whether the hottest pixel is in the mask, and the IoU at the mask's size."""
-    rng = np.random.default_rng(4)
-    mask = np.zeros((9, 14), dtype=bool)
-    mask[2:5, 8:13] = True
-    warm = 0.1 * rng.random((9, 14))
-    warm[3:6, 6:11] += 0.35  # 6 of 15 pixels lie in the mask; none of them reaches one half but the hottest
-    warm[4, 10] = 1.0
-    away = warm.copy()
-    away[5, 7] = 1.5
-    (hit, iou), (missed, _) = (_hit_and_iou(function(values.copy(), mask.copy())) for values in (warm, away))
-    wrong_if(missed and not hit, "the hit is turned round, or the coldest pixel was taken")
-    wrong_if(missed, "a map whose hottest pixel is beside the mask counts as a hit: only the one hottest pixel decides")
-    wrong_if(not hit, "a map whose hottest pixel is in the mask counts as none; are row and column in their order?")
-    right = pointing_game(warm, mask)
+def heat(answer: Any, *, maps: Any, corner: Any, marked: Any, plain: Any) -> str:
+    """How far an honest and a misled head are apart by hits of their heat maps, and by the ill found without letter.
+
+    `maps`, `marked` and `plain` are pairs: the heat maps, and the log-odds of the ill with the letter and without it.
+    """
+    expect_len(answer, 2, "expected two differences, by heat and by removal")
+    hits = [np.mean([pointing_game(heat, corner).hit for heat in own]) for own in maps]
+    found, with_letter = ([(np.asarray(own) >= 0).mean() for own in scores] for scores in (plain, marked))
     mistakes = {
-        "that is the common area over the size of one of them (or Dice); divide by the union": right.overlap,
-        "only pixels above one half were taken; take as many of the hottest as the mask has": 1 / 15,
-        "that is the share of the image that the mask covers": right.chance,
+        "by heat: the sign is turned round; the misled head's share minus the honest head's": hits[0] - hits[1],
+        "by heat: that is the misled head's share; subtract the honest head's": hits[1],
     }
-    compare(iou, right.iou, "in a test the IoU", mistakes, tolerance=1e-3)
-    corner = np.zeros((9, 14), dtype=bool)
-    corner[:3, :3] = True
-    nowhere = _hit_and_iou(function(np.zeros((9, 14)), corner)) == (False, 0.0)
-    flat = "a map of zeros counts for the upper left corner, since `argmax` of a flat map is its first pixel;"
-    wrong_if(not nowhere, f"{flat} such a map points nowhere: no hit, and 0")
-    return "the hottest pixel decides the hit, and as many of the hottest as the mask has the overlap"
-
-
-def _hit_and_iou(answer: Any) -> tuple[bool, float]:
-    expect_len(answer, 2, "it should return two things: whether it is a hit, and the IoU")
-    expect(answer[0], bool | np.bool_, "the first should be True or False")
-    return bool(answer[0]), as_number(answer[1], "the IoU")
+    compare(answer[0], hits[1] - hits[0], "by heat: the difference", mistakes)
+    mistakes = {
+        "by removal: the sign is turned round; the honest head's share minus the misled head's": found[1] - found[0],
+        "by removal: that is with the letter; take it away": with_letter[0] - with_letter[1],
+        "by removal: that is what the misled head loses; compare the two without letter": with_letter[1] - found[1],
+    }
+    compare(answer[1], found[0] - found[1], "by removal: the difference", mistakes)
+    shares = (f"{honest:.0%} by the honest head and {misled:.0%} by the misled" for honest, misled in (hits, found))
+    return "hottest in the corner: {}; found without the letter: {}".format(*shares)
 
 
 def shortcut(answer: Any, *, marked: Any, plain: Any, labels: Any) -> str:

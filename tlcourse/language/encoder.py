@@ -21,7 +21,6 @@ SHA256 = {
     "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
 }
 PADDING = 0  # the token that fills up shorter sentences
-MAX_TOKENS = 64  # longer sentences are cut
 
 
 def available() -> bool:
@@ -94,7 +93,7 @@ def load_classifier(classes: int = 2, *, seed: int = 0) -> SentenceClassifier:
 
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.enable_padding(pad_id=PADDING)
-    tokenizer.enable_truncation(MAX_TOKENS)
+    tokenizer.enable_truncation(64)  # tokens; longer sentences are cut
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         encoder = BertModel(BertConfig.from_json_file(folder / "config.json"), add_pooling_layer=False)

@@ -52,36 +52,27 @@ class Reviews(NamedTuple):
 # `templates.json` holds words and sentences. A template serves both classes, or is a pair (positive, negative). {same}
 # is a word of the sentence's own sentiment, {other} of the opposite one, so a sentence with {other} alone means the
 # opposite of what its words say. The test set also has words of sentiment that training never shows ("new").
-Template = str | tuple[str, str]
-_TABLES: dict[str, Any] = json.loads((Path(__file__).parent / "templates.json").read_text("utf8"))
-SUBJECTS: dict[str, list[str]] = _TABLES["subjects"]
-GOOD, BAD, NEW_GOOD, NEW_BAD = (_TABLES[name].split() for name in ("good", "bad", "new_good", "new_bad"))
-TRAIN, VAL, TEST = (
-    tuple(each if isinstance(each, str) else tuple(each) for each in _TABLES[split])
-    for split in ("train", "val", "test")
-)
+TABLES: dict[str, Any] = json.loads((Path(__file__).parent / "templates.json").read_text("utf8"))
+GOOD, BAD, NEW_GOOD, NEW_BAD = (TABLES[name].split() for name in ("good", "bad", "new_good", "new_bad"))
 
 
-def load_template_reviews(*, train: int = 240, val: int = 64, test: int = 240, seed: int = 0) -> Reviews:
-    """Short reviews made from templates: even numbers of sentences for each split; `seed` draws the words.
+def load_template_reviews(*, seed: int = 0) -> Reviews:
+    """Short reviews made from templates: 240 sentences for training, 64, and 240 for testing; `seed` draws the words.
 
     No template of one split appears in another, and a third of the test set's words of sentiment never occur in
     training. The reviews have few templates, no irony and no typing errors: scores on them say nothing about real ones.
-    Raises DataError if a number is odd, or larger than the templates allow.
     """
     return Reviews(
-        _fill_templates(TRAIN, train, (BAD, GOOD), (seed, 0)),
-        _fill_templates(VAL, val, (BAD, GOOD), (seed, 1)),
-        _fill_templates(TEST, test, (BAD + NEW_BAD, GOOD + NEW_GOOD), (seed, 2)),
+        _fill_templates(TABLES["train"], 240, (BAD, GOOD), (seed, 0)),
+        _fill_templates(TABLES["val"], 64, (BAD, GOOD), (seed, 1)),
+        _fill_templates(TABLES["test"], 240, (BAD + NEW_BAD, GOOD + NEW_GOOD), (seed, 2)),
     )
 
 
 def _fill_templates(
-    templates: tuple[Template, ...], count: int, words: tuple[list[str], list[str]], seed: tuple[int, int]
+    templates: list[str | list[str]], count: int, words: tuple[list[str], list[str]], seed: tuple[int, int]
 ) -> Sentences:
     """As many positive as negative sentences, all different; every template is used about equally often."""
-    if count % 2 or not 2 <= count <= 100 * len(templates):
-        raise DataError(f"{count} sentences: expected an even number from 2 to {100 * len(templates)}")
     rng = np.random.default_rng(seed)
     sentences: dict[str, tuple[int, bool]] = {}
     while len(sentences) < count:
@@ -98,8 +89,8 @@ def _fill_templates(
 
 
 def _fill(template: str, same: list[str], other: list[str], rng: np.random.Generator) -> str:
-    thing = str(rng.choice(list(SUBJECTS)))
-    part, word, opposite = (str(rng.choice(choices)) for choices in (SUBJECTS[thing], same, other))
+    thing = str(rng.choice(list(TABLES["subjects"])))
+    part, word, opposite = (str(rng.choice(choices)) for choices in (TABLES["subjects"][thing], same, other))
     text = template.format(thing=thing, part=part, same=word, Same=word.capitalize(), other=opposite)
     return re.sub(r"\b(a) (?=[aeiou])", r"\1n ", text)
 

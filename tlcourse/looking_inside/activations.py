@@ -1,7 +1,6 @@
 """Looking into a network: the outputs of its layers, and the images that excite a channel.
 
-A layer is named as by torchvision's `create_feature_extractor` ("layer1", "layer4.0.conv1"). By default the end of
-every block of the backbone is taken, under the block's name.
+A layer is named as by torchvision's `create_feature_extractor` ("layer1", "layer4.0.conv1").
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +25,8 @@ def activations(model: nn.Module, images: torch.Tensor, layers: Layers = None) -
     """The outputs of layers; for a few images, since they take much memory.
 
     Whatever the model's mode, evaluation mode, the profile's device and its precision are used. `images` is (images, 3,
-    height, width), normalised; `layers` are names, or {name: name in the result}; None: the end of every block.
+    height, width), normalised; `layers` are names, or {name: name in the result}; None: the end of every block of the
+    backbone, under the block's name.
 
     Returns for each layer (images, channels, height, width), float32 on the CPU, and an output that a following layer
     overwrites in place as overwritten: a ResNet's stem after its ReLU. Raises ModelError if there is no such layer.
@@ -62,9 +62,8 @@ def exciting_images(
 ) -> torch.Tensor:
     """Images that excite a channel, made from noise by gradient ascent on the pixels.
 
-    The image is optimised as Fourier coefficients, damped by frequency, and shifted a little before each step;
-    without both the result is mostly high-frequency noise (Olah, Mordvintsev and Schubert, 2017, "Feature
-    Visualization", https://doi.org/10.23915/distill.00007).
+    The image is optimised as Fourier coefficients, damped by frequency, and shifted a little before each step; without
+    both the result is mostly high-frequency noise (Olah et al., 2017, https://doi.org/10.23915/distill.00007).
 
     The network needs a card, which gives size and normalisation, and is not changed. `layer` is the name of a layer or
     of a block of the backbone; `steps` are Adam's; `seed` is that of the noise and the shifts. The result is

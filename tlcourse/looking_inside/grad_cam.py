@@ -20,15 +20,11 @@ def grad_cam(
 
     The layer's feature maps are added up, each weighted by the mean gradient of the class's logit. Negative values
     become 0, and the sum is enlarged to the image's size: float32 (height, width), the highest value 1, so that heat
-    maps of two images cannot be compared in strength. The network runs in fp32 and does not change.
+    maps of two images cannot be compared in strength. The classifier runs in fp32 and does not change.
 
-    Args:
-        model: a classifier, frozen or not.
-        image: one normalised image, float (1, 3, height, width).
-        layer: the layer, or its path ("layer3"), that outputs feature maps; None: `last_maps`.
-        target: the class that the evidence is for; None is the predicted class.
-
-    A ModelError says that the image is no batch of one, or that the layer or class does not exist.
+    `image` is one normalised image, float (1, 3, height, width); `layer` the layer, or its path ("layer3"), that
+    outputs feature maps (None: `last_maps`); `target` the class that the evidence is for (None: the predicted class). A
+    ModelError says that the image is no batch of one, or that the layer or class does not exist.
     """
     if image.ndim != 4 or len(image) != 1:
         raise ModelError(f"grad_cam takes one image as a batch (1, 3, height, width); got {tuple(image.shape)}")

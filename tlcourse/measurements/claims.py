@@ -33,31 +33,34 @@ def report_finding(sentence: str, *facts: object) -> None:
 
 @dataclass(frozen=True)
 class Gain:
-    """The gain of one method over another, seed by seed, from a results file."""
+    """The gain of one method over another, from a results file."""
 
     file: str  # name of the results file
     better: str
     than: str
     where: Mapping[str, Any] = field(default_factory=dict)  # columns, and the values that they must have
     by: str = "method"  # the column that holds `better` and `than`
-    column: str = "test"  # what was measured, as fractions
+    test: str = ""  # the test set, where the file says which of its images were right; "": column `test` alone
 
-    def differences(self) -> "pd.Series[float]":
-        """`better` minus `than` in percentage points, one for each seed."""
-        runs = results.load_results(self.file).where(**self.where)
-        wide = 100 * runs.pivot(index="seed", columns=self.by, values=self.column)  # refuses a seed that occurs twice
-        return (wide[self.better] - wide[self.than]).dropna()
+    def interval(self) -> tuple[float, float, float]:
+        """Mean and 95 % interval in percentage points: see `Results.gain`, or Student's t over seeds alone."""
+        found = results.load_results(self.file)
+        if self.test:
+            better, than = ({**self.where, self.by: name} for name in (self.better, self.than))
+            mean, low, high = found.gain(self.test, better, than)
+            return 100 * mean, 100 * low, 100 * high
+        wide = 100 * found.where(**self.where).pivot(index="seed", columns=self.by, values="test")
+        differences = (wide[self.better] - wide[self.than]).dropna()
+        margin = margin_of_error(differences, 0.95)
+        return float(differences.mean()), float(differences.mean() - margin), float(differences.mean() + margin)
 
     def verdict(self) -> str:
-        """What Student's t interval (95 %) for the mean says: "holds", "not shown" or "does not hold"."""
-        differences = self.differences()
-        if not abs(differences.mean()) > margin_of_error(differences, 0.95):  # NaN, with one seed, shows nothing
-            return "not shown"
-        return "holds" if differences.mean() > 0 else "does not hold"
+        """What the interval says: "holds", "does not hold here", or that too little was tested if it contains zero."""
+        _, low, high = self.interval()
+        return "holds" if low > 0 else "does not hold here" if high < 0 else "not adequately tested here"
 
     def __str__(self) -> str:
-        differences = self.differences()
-        return f"{differences.mean():+.1f} ± {differences.std():.1f} points, {len(differences)} seeds"
+        return "{:+.1f} points ({:+.1f} to {:+.1f})".format(*self.interval())
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class Claim:
 
     @property
     def verdict(self) -> str:
-        """One of "holds", "holds when", "not shown", "does not hold"."""
+        """One of "holds", "holds when", "does not hold here", "not adequately tested here"."""
         return self.conclusion.partition(":")[0]
 
 

@@ -53,9 +53,8 @@ def fit_temperature(log_odds: ArrayLike, labels: ArrayLike) -> float:
 
     values, truth = check_scores(log_odds, labels, both_classes=True)
     signed = np.where(truth == 1, values, -values)  # log-odds of the true class
-
-    def loss(log_temperature: float) -> float:
-        return float(np.logaddexp(0, -signed / np.exp(log_temperature)).mean())
-
-    bounds = (np.log(0.02), np.log(50))
-    return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6}).x))
+    bounds, options = (np.log(0.02), np.log(50)), {"xatol": 1e-6}
+    found = minimize_scalar(
+        lambda log_t: np.logaddexp(0, -signed / np.exp(log_t)).mean(), bounds=bounds, options=options
+    )
+    return float(np.exp(found.x))

@@ -5,7 +5,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 from tlhelpers.data.dataset import DataCard, ImageData, ImageSplit
 from tlhelpers.data.folder import FolderImages, divide
@@ -25,18 +24,10 @@ CARD = DataCard(
     is_not="a diagnostic device: one hospital, labels from the radiographs alone, a test set of another kind",
 )
 
-# Version 2 names its files person1000_bacteria_2931, IM-0115-0001 and NORMAL2-IM-0588-0001, version 3
-# BACTERIA-1008087-0001. The bracket is `Patient.name`, the whole match `Patient.numbering`.
+# Version 2 has person1000_bacteria_2931, IM-0115-0001 and NORMAL2-IM-0588-0001; version 3 BACTERIA-1008087-0001.
 _PATIENT = re.compile(
     r"(person\d+)_(?:bacteria|virus)(?=_\d)|(?:NORMAL2-)?(IM-\d+)(?=-\d)|(?:BACTERIA|VIRUS|NORMAL)-(\d+)(?=-\d)"
 )
-
-
-class Patient(NamedTuple):
-    """Person1 with bacteria may be person1 with a virus: one `name`, so never divided; `numbering` tells them apart."""
-
-    name: str
-    numbering: str
 
 
 def load_chest_xray(
@@ -45,7 +36,6 @@ def load_chest_xray(
     val: float = 0.15,
     test: float = 0.2,
     seed: int = 0,
-    on_bad: Literal["skip", "refuse"] = "skip",
     verbose: bool = True,
 ) -> ImageData:
     """The chest radiographs of Kermany et al. 2018 from a folder that you downloaded (1.2 GB) and unpacked.
@@ -57,14 +47,13 @@ def load_chest_xray(
     Raises DataError if there is no such folder, file names do not tell the patient, or `val` or `test` is no fraction.
 
     `root` is the folder that holds `train`, or the one above it. `val` and `test` are the fractions of the training
-    images that become these sets, the latter only where the folder has no `test`; `seed` draws the patients. `on_bad`
-    "skip" leaves out files that are no usable images and lists them in `report`, "refuse" raises. `verbose` shows the
-    progress of the scan, and prints what is worth knowing about the folder.
+    images that become these sets, the latter only where the folder has no `test`; `seed` draws the patients. Files that
+    are no usable images are left out and listed in `report`, which `verbose` prints, if it is worth reading.
     """
     if root is None:
         where = f"get it from {ADDRESS}, unpack it, and name the folder that holds train"
         raise DataError(f'chest_xray is not downloaded for you (1.2 GB): {where}: load_data("chest_xray", root="...")')
-    report = scan_folder(_folder_of_splits(existing_folder(root)), on_bad=on_bad, progress=verbose)
+    report = scan_folder(_folder_of_splits(existing_folder(root)), progress=verbose)
     if report.classes != CLASSES:
         raise DataError(f"{printable(report.root)} should have the classes {CLASSES}, but has {report.classes}")
     images, notes = _by_split(report.images)
@@ -80,13 +69,16 @@ def load_chest_xray(
     return ImageData("chest_xray", splits[0], splits[1], splits[2], CARD, report)
 
 
-def patient_of(file: str) -> Patient:
-    """The patient that a file name tells, IM-0115 for `IM-0115-0001.jpeg`; a DataError if it tells none."""
+def patient_of(file: str) -> tuple[str, str]:
+    """Patient and numbering, such as person1 and person1_virus; raises DataError if the file name tells no patient.
+
+    Person1 with bacteria may be person1 with a virus: one patient, so never divided; the numbering tells them apart.
+    """
     match = _PATIENT.match(file.rpartition("/")[2])
     if match is None:
         keep = "Keep the names as published, or use load_folder with groups=, if your names tell it in another way."
         raise DataError(f"the file name {file} does not tell the patient, who could be in two splits. {keep}")
-    return Patient(match[match.lastindex or 0], match[0])
+    return match[match.lastindex or 0], match[0]
 
 
 def _folder_of_splits(folder: Path) -> Path:

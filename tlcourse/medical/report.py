@@ -75,9 +75,8 @@ class ClinicalReport:
         """Evaluate the test set; `log_odds`, `labels` (1 for ill), `patients` and `subgroups` are (images,).
 
         The threshold, a probability, and the temperature, by which the log-odds are still to be divided, come from the
-        validation set. Intervals come from `repeats` bootstrap samples. A second evaluation needs a `reason`:
-        raises ReportError if it has fewer than three words, and DataError as in `clinical_scores` and
-        `patient_bootstrap`.
+        validation set. `repeats` and `seed` are those of `patient_bootstrap`, whose DataErrors are raised. A second
+        evaluation needs a `reason`: a ReportError if it has fewer than three words.
         """
         if self.evaluations and len((reason or "").split()) < 3:
             again = "If there is a good reason to do it again, say so in a few words"

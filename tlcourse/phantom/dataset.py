@@ -1,6 +1,5 @@
 """The data set `phantom`: chest radiographs drawn by a simple physical model, with opacities at known places."""
 
-import copy
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -27,11 +26,11 @@ CARD = DataCard(
 
 
 class PhantomImages(DrawnImages[Drawing]):
-    """Loads the images of a split; `size` and `difficulty` as in `load_phantom`, `healthy` leaves out the opacities."""
+    """Loads the images of a split; `size` and `difficulty` as in `load_phantom`."""
 
-    def __init__(self, recipes: Sequence[Radiograph], size: int, difficulty: float, healthy: bool = False) -> None:
+    def __init__(self, recipes: Sequence[Radiograph], size: int, difficulty: float) -> None:
         super().__init__(size)
-        self.recipes, self.difficulty, self.healthy = tuple(recipes), difficulty, healthy
+        self.recipes, self.difficulty = tuple(recipes), difficulty
 
     def __call__(self, index: int) -> Image.Image:
         """Image number `index`, RGB with three equal channels, (size, size)."""
@@ -39,7 +38,7 @@ class PhantomImages(DrawnImages[Drawing]):
 
     def draw(self, index: int) -> Drawing:
         """Draw image number `index` and its masks."""
-        return draw_radiograph(self.recipes[index], self.size, self.difficulty, self.healthy)
+        return draw_radiograph(self.recipes[index], self.size, self.difficulty)
 
 
 def load_phantom(
@@ -61,26 +60,19 @@ def load_phantom(
     ("bacterial"), half many faint ones ("viral"). The seed fixes the chests: `size`, `prevalence`, `marker` and
     `difficulty` do not change them, nor do more patients. Raises DataError if a number is out of range.
 
-    Args:
-        size: side of the square images in pixels, from 48 to 512.
-        patients: of the training set.
-        val_patients: of the validation set.
-        test_patients: of the test set.
-        per_patient: images of each patient.
-        prevalence: fraction of patients who are ill, rounded to whole patients, or one for each split, such as
-            {"train": 0.5, "test": 0.1}; 0.5 for splits that are not named.
-        marker: None, or the strength of a shortcut, from -1 to 1: a lead letter on all images of one of two hospitals,
-            from which (1 + marker) / 2 of the ill patients come and (1 - marker) / 2 of the others. Or one for each
-            split, such as {"train": 0.9}; 0 for splits that are not named.
-        difficulty: divides the fluid of the opacities; from 0.25 to 10.
-        seed: of everything random, 0 or more.
+    `size` is the side of the square images in pixels, from 48 to 512. `patients`, `val_patients` and `test_patients`
+    are those of the splits, with `per_patient` images each. `prevalence` is the fraction of patients who are ill,
+    rounded to whole patients, or one for each split, such as {"train": 0.5, "test": 0.1}; 0.5 for splits that are not
+    named. `marker` is None, or the strength of a shortcut, from -1 to 1: a lead letter on all images of one of two
+    hospitals, from which (1 + marker) / 2 of the ill patients come and (1 - marker) / 2 of the others; or one for each
+    split, such as {"train": 0.9}; 0 for splits that are not named. `difficulty`, from 0.25 to 10, divides the fluid of
+    the opacities. `seed`, 0 or more, is that of everything random.
     """
     counts = {"patients": patients, "val_patients": val_patients, "test_patients": test_patients}
-    for name, count in {**counts, "per_patient": per_patient}.items():
-        check_range(name, count, 1)
-    check_range("size", size, 48, 512, " pixels")
-    check_range("difficulty", difficulty, 0.25, 10)
-    check_range("seed", seed, 0)
+    check_range(1, **counts, per_patient=per_patient)
+    check_range(48, 512, " pixels", size=size)
+    check_range(0.25, 10, difficulty=difficulty)
+    check_range(0, seed=seed)
     ill = _by_split("prevalence", prevalence, 0, 0.5)
     strength = dict.fromkeys(SPLITS) if marker is None else _by_split("marker", marker, -1, 0.0)
     splits = []
@@ -98,38 +90,20 @@ def phantom_table(split: ImageSplit) -> pd.DataFrame:
     """A row for each image of a split, to describe it.
 
     The columns are key, patient, label (class name), subtype ("none", "bacterial", "viral"), hospital ("A", "B"),
-    marker (whether the letter is on it), photons (dose: photons that would reach a pixel without a patient), and
-    opacity (fraction of the lungs that opacities cover). Raises DataError if the images are not phantoms.
+    marker (whether the letter is on it), and opacity (fraction of the lungs that opacities cover). Raises DataError if
+    the images are not phantoms.
     """
     load = _loader(split)
     table = pd.DataFrame([load.recipes[row] for row in split.rows]).drop(columns="seed")
-    drawings = [load.drawn(row) for row in split.rows]
     table.insert(0, "key", split.keys)
     table.insert(2, "label", [split.classes[label] for label in split.labels.tolist()])
-    table["photons"] = [drawing.photons for drawing in drawings]
-    table["opacity"] = [drawing.opacity.sum() / drawing.lung.sum() for drawing in drawings]
+    table["opacity"] = [drawing.opacity.sum() / drawing.lung.sum() for drawing in map(load.drawn, split.rows)]
     return table
 
 
-def phantom_masks(split: ImageSplit, *, of: str = "opacities") -> np.ndarray:
-    """Masks of each image, bool (images, size, size): `of` its "opacities", none in a normal image, or of its "lungs".
-
-    Raises DataError if the images are not phantoms, or `of` is neither.
-    """
-    fields = {"opacities": "opacity", "lungs": "lung"}
-    if of not in fields:
-        raise DataError(f"there are masks of 'opacities' and of 'lungs', not of {of!r}")
-    return np.stack([getattr(_loader(split).drawn(row), fields[of]) for row in split.rows])
-
-
-def phantom_healthy(split: ImageSplit) -> ImageSplit:
-    """The same images without opacities: the same chests, poses, noise and letters, and the same labels.
-
-    A network's outputs for both differ by the effect of the opacities alone. Raises DataError if they are no phantoms.
-    """
-    load, view = _loader(split), copy.copy(split)
-    view.load = PhantomImages(load.recipes, load.size, load.difficulty, healthy=True)
-    return view
+def phantom_masks(split: ImageSplit) -> np.ndarray:
+    """Masks of each image's opacities, bool (images, size, size), empty if normal; a DataError if it is no phantom."""
+    return np.stack([_loader(split).drawn(row).opacity for row in split.rows])
 
 
 def _loader(split: ImageSplit) -> PhantomImages:
@@ -141,10 +115,9 @@ def _loader(split: ImageSplit) -> PhantomImages:
 def _by_split(what: str, given: float | Mapping[str, float], low: float, default: float) -> dict[str, float]:
     """The value for each split, from `low` to 1; `default` for a split that is not named."""
     values = given if isinstance(given, Mapping) else dict.fromkeys(SPLITS, given)
-    for split, value in values.items():
-        if split not in SPLITS:
-            raise DataError(f"{what}: there is no split '{split}'; the splits are {', '.join(SPLITS)}")
-        check_range(f"{what} of '{split}'", value, low, 1)
+    if unknown := [split for split in values if split not in SPLITS]:
+        raise DataError(f"{what}: there is no split '{unknown[0]}'; the splits are {', '.join(SPLITS)}")
+    check_range(low, 1, **{f"{what} of '{split}'": value for split, value in values.items()})
     return {split: values.get(split, default) for split in SPLITS}
 
 

@@ -21,7 +21,6 @@ MU_LUNG = 0.053
 MU_BONE = 0.605
 LEAD = 4.0  # attenuation of the lead letter, without unit
 SCATTER = 0.22  # chosen so that about as many scattered as straight photons arrive, as with an anti-scatter grid
-LETTER = "B"  # that the second hospital lays on the film
 
 
 class Radiograph(NamedTuple):
@@ -40,7 +39,6 @@ class Drawing(NamedTuple):
     grey: np.ndarray  # uint8 (side, side)
     opacity: np.ndarray  # bool (side, side)
     lung: np.ndarray  # bool (side, side)
-    photons: float  # the dose, see `Exposure`
 
 
 class Exposure(NamedTuple):
@@ -78,20 +76,13 @@ def detector_signal(attenuated: np.ndarray) -> np.ndarray:
     return passed + SCATTER * np.asarray(spread).clip(1e-4)
 
 
-def display_window(signal: np.ndarray) -> tuple[float, float]:
-    """Attenuations that are shown almost black and almost white: quantiles of the image's middle."""
-    side = len(signal)
-    low, high = -np.log(np.quantile(signal[side // 8 : -side // 8 : 2, side // 8 : -side // 8 : 2], (0.98, 0.005)))
-    return float(low), float(high)
-
-
 def develop(
     signal: np.ndarray, exposure: Exposure, window: tuple[float, float], lead: np.ndarray | None = None
 ) -> np.ndarray:
     """The image as a radiologist sees it, uint8 (side, side): the more attenuation, the brighter.
 
-    `signal` is from `detector_signal`, `window` from `display_window`; `lead` is the attenuation of a lead letter on
-    the film, (side, side). With infinitely many photons there is no noise.
+    `signal` is from `detector_signal`; `window` holds the attenuations that are shown almost black and almost white;
+    `lead` is the attenuation of a lead letter on the film, (side, side).
     """
     if lead is not None:
         signal = signal * np.exp(-lead)
@@ -106,18 +97,18 @@ def develop(
 
 
 def letter(side: int, x: float, y: float) -> np.ndarray:
-    """Attenuation of a lead letter in a lead ring at (x, y), fractions of the side: float32 (side, side)."""
+    """Attenuation of the second hospital's lead letter at (x, y), fractions of the side: float32 (side, side)."""
     fine = 4 * side  # drawn larger, then reduced
     canvas = Image.new("L", (fine, fine))
     pen, size, centre = ImageDraw.Draw(canvas), 0.085 * fine, (x * fine, y * fine)
-    pen.text(centre, LETTER, fill=255, font=ImageFont.load_default(size), anchor="mm")
+    pen.text(centre, "B", fill=255, font=ImageFont.load_default(size), anchor="mm")
     pen.circle(centre, 0.78 * size, outline=255, width=max(1, round(0.1 * size)))
     drawn = canvas.reduce(4).filter(ImageFilter.GaussianBlur(0.3))
     return np.asarray(drawn, dtype=np.float32) * np.float32(LEAD / 255)
 
 
-def draw_radiograph(recipe: Radiograph, size: int, difficulty: float, healthy: bool = False) -> Drawing:
-    """Draw an image; `healthy` leaves out the opacities and nothing else."""
+def draw_radiograph(recipe: Radiograph, size: int, difficulty: float) -> Drawing:
+    """Draw an image; arguments as for `load_phantom`."""
     person, place = np.random.default_rng(recipe.seed[:-1]), np.random.default_rng(recipe.seed)
     chest = anatomy.random_chest(person)
     opacities = draw_opacities(person, chest, recipe.subtype, difficulty)
@@ -134,10 +125,11 @@ def draw_radiograph(recipe: Radiograph, size: int, difficulty: float, healthy: b
     body = anatomy.body(grid, chest) + anatomy.folds(place, size)
     depths = body, lung * texture, anatomy.airways(grid, chest), anatomy.bones(grid, chest)
     signal = detector_signal(attenuation(*depths, vessels))
-    window = display_window(signal)  # the same with and without opacities
-    fluid, mask = fluid_depth(grid, () if healthy else opacities, lung)
+    middle = slice(size // 8, -size // 8, 2)
+    low, high = (-np.log(np.quantile(signal[middle, middle], (0.98, 0.005)))).tolist()  # whatever the opacities are
+    fluid, mask = fluid_depth(grid, opacities, lung)
     if mask.any():
         signal = detector_signal(attenuation(*depths, np.minimum(vessels + fluid, 0.97 * lung)))
     x, y = place.uniform(0.13, 0.16), place.uniform(0.12, 0.15)  # inside the usual central crop
     lead = letter(size, x, y) if recipe.marker else None
-    return Drawing(develop(signal, exposure, window, lead), mask, lung_field > 0, photons)
+    return Drawing(develop(signal, exposure, (low, high), lead), mask, lung_field > 0)

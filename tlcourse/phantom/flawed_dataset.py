@@ -20,19 +20,18 @@ class FlawedDataset(NamedTuple):
     plain: list[Image.Image]  # the same without the hospital's letter, unknown for real ones
 
 
-def flawed_dataset(*, size: int = 64, patients: int = 40, marker: float = 0.9, seed: int = 0) -> FlawedDataset:
+def flawed_dataset(*, size: int = 64, patients: int = 40, seed: int = 0) -> FlawedDataset:
     """Draw chest radiographs, already split, with planted faults.
 
     Three test patients have an image in the training set. Four training images are in the test set again under another
     name and patient. Two images have half the size. Splits differ in prevalence. A lead letter goes with one class.
 
     `size` and `seed` are those of `load_phantom`. The training set has 12 `patients` or more, each of the other splits
-    half as many. `marker`, from 0 to 1, says how strongly the letter goes with pneumonia. Raises DataError if a number
-    is out of range.
+    half as many. Raises DataError if a number is out of range.
     """
     options: dict[str, Any] = {"size": size, "prevalence": PREVALENCE, "seed": seed, "patients": patients}
     options |= {"val_patients": patients // 2, "test_patients": patients // 2}
-    splits = load_phantom(marker=marker, **options).splits()
+    splits = load_phantom(marker=0.9, **options).splits()
     rows = [
         (split.name, f"P{number}{patient[-4:]}", split.classes[label])
         for number, split in enumerate(splits, start=1)

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
@@ -64,10 +63,13 @@ def lines(
         axis.axis("off")
     if by:
         handles = {str(line.get_label()): line for axis in axes.flat for line in axis.get_legend_handles_labels()[0]}
-        chart.legend(handles=list(handles.values()), loc="outside lower center", ncols=min(len(handles), 4), fontsize=8)
+        columns = max(1, min(len(handles), 4, 100 // (6 + max(map(len, handles)))))  # of a figure 6.5 inches wide
+        chart.legend(handles=list(handles.values()), loc="outside lower center", ncols=columns, fontsize=8)
     for axis in axes.flat[max(0, len(panels) - across) : len(panels)]:  # supxlabel would be under the legend
         axis.set_xlabel(xlabel)
     chart.supylabel(ylabel, fontsize=10)
+    if "seed" in table:
+        title += f" ({table['seed'].nunique()} seeds)"
     chart.suptitle(title, fontsize=11)
     kind = "a line chart" if len(panels) == 1 else f"{len(panels)} line charts"
     chart.alt = f"{title}: {kind} of {ylabel} against {xlabel}. {'; '.join(described)}."
@@ -85,46 +87,20 @@ def draw_runs(axis: Axes, runs: pd.DataFrame, x: str, y: str, colour: str, label
     return means
 
 
-def heat_map(
-    table: pd.DataFrame,
-    *,
-    title: str,
-    xlabel: str,
-    ylabel: str,
-    label: str,
-    spread: pd.DataFrame | None = None,
-    marked: pd.DataFrame | None = None,
-) -> Chart:
-    """Fractions over two settings, as shades and in per cent; `label` says what they are.
+def draw_cells(axis: Axes, table: pd.DataFrame, spread: pd.DataFrame, marked: pd.DataFrame) -> None:
+    """Draw fractions over two settings on an axis, as shades and in per cent.
 
     `table` has a row and a column for each value of the two settings, and NaN where nothing was measured. Of the same
     shape are `spread`, the standard deviations, and `marked`, True where a cell gets a frame.
     """
-    rows = (f"{name}: " + ", ".join(f"{c} {v:.0%}" for c, v in row.dropna().items()) for name, row in table.iterrows())
-    size = (3.2 + 1.15 * table.shape[1], 1.6 + 0.7 * len(table))
-    chart = Chart(f"{title}: a heat map of {label}. {'; '.join(rows)}.", figsize=size)
-    axis = chart.subplots()
-    image = draw_cells(axis, table, spread, marked)
-    axis.set(title=title, xlabel=xlabel, ylabel=ylabel)
-    chart.colorbar(image, ax=axis, format="{x:.0%}", label=label)
-    return chart
-
-
-def draw_cells(
-    axis: Axes, table: pd.DataFrame, spread: pd.DataFrame | None = None, marked: pd.DataFrame | None = None
-) -> AxesImage:
-    """Draw the cells of a heat map on an axis; arguments as for `heat_map`."""
     values = table.to_numpy(dtype=float)
-    image = axis.imshow(values, cmap="viridis", aspect="auto")
+    axis.imshow(values, cmap="viridis", aspect="auto")
     bright = np.nanmin(values) + 0.6 * (np.nanmax(values) - np.nanmin(values))
     for row, column in np.argwhere(~np.isnan(values)):
-        text = f"{100 * values[row, column]:.1f}"
-        if spread is not None:
-            text += f"\n± {100 * spread.iloc[row, column]:.1f}"
+        text = f"{100 * values[row, column]:.1f}\n± {100 * spread.iloc[row, column]:.1f}"
         colour = "black" if values[row, column] > bright else "white"
         axis.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
-        if marked is not None and marked.iloc[row, column]:
+        if marked.iloc[row, column]:
             axis.add_patch(Rectangle((column - 0.47, row - 0.46), 0.94, 0.92, fill=False, edgecolor=ORANGE, lw=3))
     axis.set_xticks(range(table.shape[1]), [str(name) for name in table.columns])
     axis.set_yticks(range(len(table)), [str(name) for name in table.index])
-    return image

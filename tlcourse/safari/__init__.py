@@ -1,1 +1,1 @@
-"""Drawn images: OpenMoji drawings on made-up backgrounds, in eight classes."""
+"""Drawn images: emoji in five styles on made-up backgrounds, in eight classes."""

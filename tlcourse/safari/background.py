@@ -108,9 +108,9 @@ def _scatter_shapes(canvas: np.ndarray, rng: np.random.Generator, count: int, co
         patch[:] = _blend(filled, _INK, opacity * line)
 
 
-def _scatter_drawings(canvas: np.ndarray, rng: np.random.Generator, count: int, characters: Sequence[str]) -> None:
-    """Draw small characters at random places on the canvas: some faint, some cut off by the edge."""
+def _scatter_drawings(canvas: np.ndarray, rng: np.random.Generator, count: int, names: Sequence[str]) -> None:
+    """Draw small drawings at random places on the canvas: some faint, some cut off by the edge."""
     for _ in range(count):
         (x, y), extent, angle = rng.uniform(-0.02, 1.02, size=2), rng.uniform(0.12, 0.26), rng.uniform(-40, 40)
         place = Place(x, y, extent, angle, flip=False)
-        stamp(canvas, characters[int(rng.integers(len(characters)))], place, opacity=rng.uniform(0.45, 1.0))
+        stamp(canvas, names[int(rng.integers(len(names)))], place, opacity=rng.uniform(0.45, 1.0))

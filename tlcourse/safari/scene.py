@@ -8,22 +8,21 @@ from scipy import ndimage
 
 from tlcourse.drawn_images import DrawnImages, check_range, smooth_noise
 from tlcourse.safari.background import paint_background
-from tlcourse.safari.drawing import Place, find_font, stamp, to_image
+from tlcourse.safari.drawing import Place, stamp, to_image
 
 VISIBLE = 0.25  # smallest alpha of a pixel that belongs to a drawing
-Scenes = Sequence[tuple[Sequence[str], tuple[int, ...]]]  # for each image its characters and its seed
+Scenes = Sequence[tuple[Sequence[str], tuple[int, ...]]]  # for each image its drawings and its seed
 
 
 class SceneImages(DrawnImages[tuple[Image.Image, np.ndarray]]):
     """Loads the images of a split; the arguments are those of `render_scene`, for all images.
 
-    Raises DataError if `size` is not from 32 to 512 or `clutter` not from 0 to 3, or the OpenMoji font is missing.
+    Raises DataError if `size` is not from 32 to 512 or `clutter` not from 0 to 3.
     """
 
     def __init__(self, scenes: Scenes, size: int, clutter: float, scenery: Sequence[str]) -> None:
-        check_range("size", size, 32, 512, " pixels")
-        check_range("clutter", clutter, 0, 3)
-        find_font()  # a missing font is reported now, not in the middle of training
+        check_range(32, 512, " pixels", size=size)
+        check_range(0, 3, clutter=clutter)
         super().__init__(size)
         self.scenes, self.clutter, self.scenery = scenes, clutter, scenery
 
@@ -41,20 +40,20 @@ class SceneImages(DrawnImages[tuple[Image.Image, np.ndarray]]):
 
 
 def render_scene(
-    characters: Sequence[str], seed: Sequence[int], size: int, clutter: float = 1.0, scenery: Sequence[str] = ()
+    names: Sequence[str], seed: Sequence[int], size: int, clutter: float = 1.0, scenery: Sequence[str] = ()
 ) -> tuple[Image.Image, np.ndarray]:
-    """Draw OpenMoji characters on a made-up background; the same arguments give the same pixels.
+    """Draw emoji, each named as "noto/1F405", on a made-up background; the same arguments give the same pixels.
 
     The seed fixes the scene; `size` is its resolution in pixels. `clutter` changes only the background: 0 for a soft
     gradient, 1 for the usual pattern, shapes and small drawings of the `scenery`. Later drawings cover earlier ones.
-    Returns the RGB image, and the boxes: int64 array (characters, 4) of left, top, right, bottom in pixels, right and
+    Returns the RGB image, and the boxes: int64 array (drawings, 4) of left, top, right, bottom in pixels, right and
     bottom exclusive, tight around each drawing and inside the image.
     """
     layout, surroundings, light = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(3))
     canvas = paint_background(size, surroundings, clutter, scenery)
     towards = light.uniform(0.25, 0.75) * np.pi  # the light comes from above: left, middle or right
     boxes = []
-    for layer in drawing_layers(characters, layout, size):
+    for layer in drawing_layers(names, layout, size):
         colour, alpha = layer[..., :3], layer[..., 3]
         canvas *= 1 - 0.35 * _shifted(_blurred(alpha, 0.02), towards, 0.03)[..., None]  # a soft shadow
         canvas *= 1 - alpha[..., None]
@@ -68,12 +67,12 @@ def render_scene(
     return to_image(canvas), np.array(boxes, dtype=np.int64).reshape(-1, 4)
 
 
-def drawing_layers(characters: Sequence[str], rng: np.random.Generator, size: int) -> list[np.ndarray]:
+def drawing_layers(names: Sequence[str], rng: np.random.Generator, size: int) -> list[np.ndarray]:
     """Each drawing on a layer of its own: arrays (size, size, 4) of premultiplied colour and alpha, 0 to 1."""
     layers = []
-    for character, place in zip(characters, _places(rng, len(characters)), strict=True):
+    for name, place in zip(names, _places(rng, len(names)), strict=True):
         layer = np.zeros((size, size, 4), dtype=np.float32)
-        stamp(layer, character, place)
+        stamp(layer, name, place)
         layer[..., :3] *= rng.uniform(0.9, 1.0, size=3).astype(np.float32)
         layers.append(layer)
     return layers
