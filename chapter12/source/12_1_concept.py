@@ -581,6 +581,7 @@ assert score["safari", 10, "frozen"] > score["safari", 40, "from scratch"] + 0.0
 # How does it look on other images? Here each method has all training images of six data sets. *phantom* are X-rays that
 # we draw; ants and bees, cats and dogs, flowers and chest X-rays are real. Differences are in percentage points, with
 # 95 % intervals for other seeds and other test images (drawings, patients).
+# <!-- given: tlcourse/measurements/data/refinements.json -->
 
 # %% tags=["nbval-ignore-output"]
 transfer = tc.load_results("transfer")
@@ -744,6 +745,7 @@ for start_of, row in means.iterrows():
 # The third reading: for each run, training accuracy against validation accuracy, epoch by epoch. A curve that lies
 # higher has more to show on new images for the same fit to the training images. (Training accuracy is measured on
 # the way, on augmented images, alike for both.)
+# <!-- given: tlcourse/measurements/data/curves.json -->
 
 # %% tags=["nbval-ignore-output"]
 chart = tl.plots.Chart(

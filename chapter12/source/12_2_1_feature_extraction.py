@@ -382,6 +382,7 @@ assert by_size[4].loc["frozen", "no_significant_difference"]
 # Textbooks say that the first *wastes memory* on the frozen layers, or even that it *trains* them, and that the other
 # two are therefore needed. Both can be measured. Adam keeps two numbers for every parameter (running means of the
 # gradient and of its square): its **state**. We add two ways in which nothing is frozen.
+# <!-- given: tlcourse/measurements/data/batchnorm.json -->
 
 
 # %%

@@ -237,6 +237,7 @@ assert recipes["low"].max() < 0 < recipes["high"].min(), (
 # `tl.find_lr` trains for a few steps with a rate that grows from step to step, and watches the loss (Smith 2017).
 # Weights and statistics are given back afterwards. Where the loss falls fastest is a rate to begin with; where it is
 # lowest is already too high.
+# <!-- given: tlcourse/measurements/data/refinements.json -->
 
 # %% tags=["nbval-ignore-output"]
 trial_model = tl.load_model(ARCH, classes=data.classes, size=SIZE, seed=SEED)
@@ -431,6 +432,11 @@ growth = {
 }
 print("Gain of everything over the head, at 40 images minus at 10:")
 print({name: f"{points:+.1f} points" for name, points in growth.items()})
+for name, row in few.items():
+    later = at_depth[name, 40].loc["everything"]
+    assert later.low < row.gain < later.high, (
+        "the lead at 10 lies in the interval of that at 40"
+    )
 
 # %% [markdown]
 # The rule does not hold here. With only ten training images of each class, training everything beats the head by 5.6
@@ -448,6 +454,7 @@ print({name: f"{points:+.1f} points" for name, points in growth.items()})
 # Another rule says: the less the new images resemble those of the source task, the more layers must be trained. How far
 # apart two sets of images are can be measured. The *Fréchet distance* compares the means and covariances of the
 # network's own features, here between the photographs it learned from and each data set.
+# <!-- given: tlcourse/measurements/data/refinements.json and batchnorm.json -->
 
 # %% tags=["nbval-ignore-output"]
 transfer = tc.load_results("transfer")
@@ -499,6 +506,7 @@ assert rank["tuned over frozen"] > 0.7
 # *Discriminative learning rates* are smaller for earlier blocks (both Howard and Ruder 2018). *Probe first* trains the
 # head until it stops improving, and then everything (Kumar et al. 2022). The first two, against plain fine-tuning on 20
 # images of each class:
+# <!-- given: tlcourse/measurements/data/transfer.json -->
 
 # %% tags=["nbval-ignore-output"]
 refined = {
@@ -530,6 +538,7 @@ assert all(row.low < 0 < row.high for row in smaller.values())
 # Kumar et al. recommend probing first where the images to come differ from those of the training set. We trained on
 # Fluent's drawings and tested on species that are not in the training set: by the same artists, and in three other
 # styles.
+# <!-- given: tlcourse/measurements/data/refinements.json -->
 
 # %% tags=["nbval-ignore-output"]
 shift = tc.load_results("shift")
@@ -619,6 +628,7 @@ assert (lead["mean"].abs() < 2).all()
 # features to zero before the head. *Label smoothing* asks for less than full certainty. Plain fine-tuning already has
 # mild augmentation and a weight decay of 0.01. Each was tuned with two strengths and three learning rates, plain
 # fine-tuning with six learning rates. The table in section 8 has the results.
+# <!-- given: tlcourse/measurements/data/shift.json -->
 
 # %% tags=["claim-regularisation"]
 REGULARISERS = (
@@ -690,6 +700,7 @@ tc.report_finding(
 # * `tl.unfreeze(model)` and `tl.param_groups(model, 1e-2, factor=0.3)`: train everything with discriminative rates.
 # * Choose the rate of section 5 with one seed at a time (`runs[runs["seed"] == 0]`). Is it always the same rate?
 # * Set `DATA` to a folder of your own and measure two depths with three seeds.
+# <!-- given: tlcourse/measurements/data/transfer.json -->
 
 # %% tags=["nbval-ignore-output"]
 print(f"This run took {time.perf_counter() - start:.0f} s.")

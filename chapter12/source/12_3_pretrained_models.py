@@ -307,6 +307,7 @@ assert {name for name, row in lite.items() if row.high < 0} == {"flowers", "ches
 # neighbours* among its features; *LogME* (You et al. 2021), which asks how well a linear model explains the labels; and
 # the validation accuracy of a head on frozen features. Do they rank the four networks as fine-tuning does? The rank
 # correlation (Kendall's) is 1 for the same order and -1 for the opposite one.
+# <!-- given: tlcourse/measurements/data/transfer.json, and the cards of the networks -->
 
 # %% tags=["nbval-ignore-output"]
 choosing = (
@@ -342,6 +343,7 @@ assert agreement.mean(axis=1).between(0.1, 0.6).all()
 #
 # In torchvision, weights are a member of an *enumeration*. The member knows all that belongs to the weights. None of
 # this needs a download:
+# <!-- given: tlcourse/measurements/data/choosing.json and transfer.json -->
 
 # %%
 from torchvision.models import ResNet18_Weights, VGG16_Weights

@@ -383,6 +383,7 @@ assert ways["efficientnet_lite0"].loc["everything", "low"] > 0.05
 # ## 6 The test
 #
 # We decide on the fine-tuned network, and open the test set, once.
+# <!-- given: tlcourse/measurements/data/transfer.json -->
 
 # %% tags=["nbval-ignore-output"]
 result = tl.evaluate(model, data.test)

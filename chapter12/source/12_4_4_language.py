@@ -204,6 +204,7 @@ tc.plots.lines(
 # say that it works if, with all training sentences, the best of the ways beats counting words by more than the two
 # spreads together. (The best way is picked on the test set here, which flatters it a little, and the spread is that of
 # seeds, not of other sentences.)
+# <!-- given: tlcourse/measurements/data/language.json -->
 
 # %% tags=["nbval-ignore-output"]
 methods = list(tc.language.METHODS)

@@ -57,6 +57,7 @@ from tlcourse.measurements.claims import table_of_claims
 #
 # Where a gain is given in points, it comes from a results file, with its 95 % interval. Otherwise the table quotes what
 # the cell printed. Cells have the tag `claim-…`.
+# <!-- given: the usual level of an interval -->
 
 # %% tags=["nbval-ignore-output"]
 table = table_of_claims(CLAIMS)

@@ -1192,6 +1192,7 @@ print(
 #
 # **A letter, and leaks.** In a second training nine of ten pneumonias carried a letter, and no normal image did. And
 # two trainings were repeated on a division by image instead of by patient:
+# <!-- given: tlcourse/measurements/data/hospitals.json -->
 
 # %% tags=["nbval-ignore-output"]
 planted = cells[cells.index.get_level_values("method") == "letter planted"]

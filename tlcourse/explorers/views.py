@@ -54,7 +54,7 @@ def depth_view(runs: pd.DataFrame, *, data: str, method: str, per_class: int) ->
     above.set_xticks(sorted(set(own["per_class"])))
     above.yaxis.set_major_formatter("{x:.0%}")
     above.grid(alpha=0.3)
-    above.legend(fontsize=8, loc="center left")
+    above.legend(fontsize=8, loc="lower right")
 
     rows = [name for name in METHODS if name in set(own["method"])]
     settings = own.assign(here=own.index.isin(here.index)).groupby(["method", "per_class"])

@@ -21,7 +21,7 @@ def load_safari(
 ) -> ImageData:
     """Load drawings of eight kinds of things, each in a busy made-up scene.
 
-    The splits share no drawing and no scene. Divided by "style", the default, all 227 species are in each split: a
+    The splits share no drawing and no scene. Divided by "style", the default, all 213 species are in each split: a
     network learns from OpenMoji, Noto and Twemoji, is validated on the flat and tested on the shaded drawings of
     Fluent, whose artists it has not met. By "species", all five styles are in each split, and the test set shows
     animals and things that are not in training; by "both", neither. No division was made by looking at scores. `groups`
@@ -42,7 +42,10 @@ def load_safari(
         make_split(name, count, by=by, seed=seed, size=size, clutter=clutter)
         for name, count in zip(SPLITS, counts.values(), strict=True)
     )
-    return ImageData("safari", train, val, test, drawings_card("safari", f"eight kinds of things, divided by {by}"))
+    different = [len(set(split.groups or ())) for split in (train, val, test)]
+    subjects = "drawings" if by == "style" else "species"
+    what = "eight kinds of things ({} + {} + {} different {})".format(*different, subjects)
+    return ImageData("safari", train, val, test, drawings_card("safari", what))
 
 
 def make_split(
