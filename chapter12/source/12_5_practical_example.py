@@ -106,7 +106,7 @@ print(pretrained.card)
 # %% [markdown]
 # For **validation** nothing may be random: shrink, cut out the centre, normalise. For **training**, a random part of
 # the image, and its mirror image half of the time (*augmentation*): the network never sees exactly the same image
-# twice and cannot learn it by heart. Both end with the same normalisation.
+# twice, which makes overfitting harder. Both end with the same normalisation.
 
 # %%
 interpolation = v2.InterpolationMode(prep.interpolation)

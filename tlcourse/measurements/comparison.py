@@ -43,10 +43,9 @@ def clustered_interval(
     """Mean gain in balanced accuracy and its 95 % interval, for other seeds *and* other drawings or patients.
 
     Images of one drawing or patient are right or wrong together, so of each class whole clusters are drawn anew, and
-    seeds too
-    (percentile bootstrap, Efron 1979). `better` and `than` have a row for each seed, with columns seed and right: which
-    test images were right, as hexadecimal digits of four images each. With None for `than` it is the accuracy itself.
-    `labels` and `clusters` (numbers from 0) belong to the test images.
+    seeds too (percentile bootstrap, Efron 1979). `better` and `than` have a row for each seed, with columns seed and
+    right: which test images were right, as hexadecimal digits of four images each. With None for `than` it is the
+    accuracy itself. `labels` and `clusters` (numbers from 0) belong to the test images.
     """
     hits = _hits(better, len(labels))
     if than is not None:
