@@ -1,6 +1,7 @@
 from . import explorers as explorers
 from . import language as language
 from . import plots as plots
+from .data_sets import select_classes as select_classes
 from .detection.boxes import collate_boxes as collate_boxes
 from .detection.models import small_detector as small_detector
 from .detection.training import detect as detect
@@ -10,11 +11,9 @@ from .detection.vehicles import load_vehicles as load_vehicles
 from .export import export_folder as export_folder
 from .labs.lab import Lab as Lab
 from .looking_inside.activations import activations as activations
-from .looking_inside.activations import channel_peaks as channel_peaks
 from .looking_inside.activations import exciting_images as exciting_images
 from .looking_inside.activations import pooled_features as pooled_features
 from .looking_inside.grad_cam import grad_cam as grad_cam
-from .looking_inside.similarity import class_agreement as class_agreement
 from .looking_inside.similarity import linear_cka as linear_cka
 from .looking_inside.similarity import linear_probe as linear_probe
 from .looking_inside.similarity import orientation_selectivity as orientation_selectivity
@@ -37,6 +36,7 @@ from .medical.clinical import subgroup_table as subgroup_table
 from .medical.clinical import threshold_for as threshold_for
 from .medical.pointing_game import pointing_game as pointing_game
 from .medical.report import ClinicalReport as ClinicalReport
+from .medical.report import ReportError as ReportError
 from .phantom.dataset import phantom_masks as phantom_masks
 from .phantom.dataset import phantom_table as phantom_table
 from .phantom.flawed_dataset import flawed_dataset as flawed_dataset

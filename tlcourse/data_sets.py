@@ -1,6 +1,15 @@
-"""The data sets that the course adds to `tl.load_data`; pyproject.toml announces this list as an entry point."""
+"""The data sets that the course adds to `tl.load_data`, as pyproject.toml announces; and a choice of their classes."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from tlcourse.drawn_images import SPLITS
 from tlhelpers.data.catalogue import DataSetEntry
+from tlhelpers.data.dataset import ImageData
+from tlhelpers.errors import DataError, closest
 
 NAMED = "tlcourse.named"
 DRAWN = "drawings of eight kinds of things on made-up backgrounds, also at other sizes"
@@ -20,3 +29,15 @@ DATA_SETS = (
     DataSetEntry("pneumonia_mnist", SMALL_XRAYS, "300 MB", "CC BY 4.0", NAMED),
     DataSetEntry("retina_mnist", RETINA, "240 MB", "CC BY 4.0", NAMED),
 )
+
+
+def select_classes(data: ImageData, names: Sequence[str]) -> ImageData:
+    """The images of some classes, whose labels are their positions in `names`; a DataError if a name is not known."""
+    if unknown := sorted(set(names) - set(data.classes)):
+        raise DataError(f"'{unknown[0]}' is no class of {data.name}. {closest(unknown[0], data.classes)}")
+    chosen: dict[str, Any] = {}
+    for name, split in zip(SPLITS, data.splits(), strict=False):
+        view = split.select([i for i, label in enumerate(split.labels) if split.classes[label] in names])
+        view.labels = torch.tensor([names.index(split.classes[label]) for label in view.labels])
+        view.classes, chosen[name] = tuple(names), view
+    return replace(data, **chosen)

@@ -15,7 +15,6 @@ from .errors import CheckpointError as CheckpointError
 from .errors import DataError as DataError
 from .errors import DownloadError as DownloadError
 from .errors import ModelError as ModelError
-from .errors import ReportError as ReportError
 from .errors import TLError as TLError
 from .errors import TrainingError as TrainingError
 from .errors import WeightsError as WeightsError

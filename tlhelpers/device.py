@@ -14,6 +14,7 @@ from tlhelpers.errors import TLError
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 DEFAULT_DATA = {"quick": "safari", "full": "hymenoptera"}
+DEFAULT_ARCH = {"quick": "efficientnet_lite0", "full": "resnet18"}  # the strongest that pip brings, and the book's
 MIN_GAIN = 1.3  # a CPU computes in bf16 only if that is this many times as fast: noise must not change the choice
 
 
@@ -33,8 +34,8 @@ class Profile:
 
     @property
     def arch(self) -> str:
-        """The architecture that notebooks load where they name none: TL_ARCH, or ResNet18."""
-        return os.environ.get("TL_ARCH") or "resnet18"
+        """The architecture that notebooks load where they name none: TL_ARCH, or the profile's own."""
+        return os.environ.get("TL_ARCH") or DEFAULT_ARCH[self.name]
 
     @property
     def data(self) -> str:

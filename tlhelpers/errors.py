@@ -67,7 +67,3 @@ class TrainingError(TLError, RuntimeError):
 
 class CheckpointError(TLError, RuntimeError):
     """A checkpoint is damaged, or belongs to another run."""
-
-
-class ReportError(TLError, RuntimeError):
-    """A report cannot be written as asked, or the test set would be looked at again without a reason."""

@@ -12,8 +12,6 @@ from typing import Any, BinaryIO
 
 from tlhelpers.errors import DataError, OutputError
 
-CHUNK = 1 << 20  # bytes read at a time
-
 
 def user_path(path: Any) -> Path:
     """A path that a reader gave, with `~` for the home folder; a DataError if it is none."""
@@ -40,7 +38,7 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
     """The SHA-256 of a file: 64 lower-case hexadecimal digits."""
     digest = hashlib.sha256()
     with Path(path).open("rb") as file:
-        while chunk := file.read(CHUNK):
+        while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
 

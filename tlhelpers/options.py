@@ -4,6 +4,7 @@ import copy
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import torch
@@ -33,11 +34,14 @@ class FitOptions:
     loss: nn.Module | None = None
     seed: int = 0
     cache: bool | int = True
+    minutes: float | None = None
     # How many augmented views of each image are cached; None makes a new one in every epoch.
     views = property(lambda self: None if isinstance(self.cache, bool) else self.cache)
 
     def __post_init__(self) -> None:
         at_least(1, epochs=self.epochs, patience=self.patience, batch_size=self.batch_size, cache=self.views)
+        if not (self.minutes is None or (isinstance(self.minutes, Real) and self.minutes > 0)):
+            raise TrainingError(f"minutes={self.minutes!r} must be a number above 0")
         if self.keep not in ("best", "last"):
             raise TrainingError(f"keep='{self.keep}' is not known; expected 'best' or 'last'")
         if not isinstance(self.augment, bool) and not callable(self.augment):

@@ -33,10 +33,10 @@ def train_within(
 ) -> Run:
     """Train the head, then the last blocks, then everything, as far as the time goes; keep what validates best.
 
-    Each step begins with the weights of the one before it (Kumar et al. 2022). Where the backbone is frozen it runs
-    once, over up to four augmented views of each image. `model` is a network from `load_model`, changed in place; its
-    images become smaller if the time is short. The run is that of the step that was kept; its `notes` say what was
-    tried. Other arguments and errors are as in `fit`.
+    Each step begins with the weights of the one before it (Kumar et al. 2022), and no epoch begins when the time is up.
+    Where the backbone is frozen it runs once, over up to four augmented views of each image. `model` is a network from
+    `load_model`, changed in place; its images become smaller if the time is short. The run is that of the step that was
+    kept; its `notes` say what was tried. Other arguments and errors are as in `fit`.
     """
     start, blocks, notes = time.perf_counter(), len(get_blocks(model)), list[str]()
     seconds = _fit_size(model, data, 60 * minutes, notes)
@@ -50,11 +50,11 @@ def train_within(
             break
         unfreeze(freeze(model), last=last)
         lr = {str(group["name"]): HEAD_RATE if group["name"] == "head" else RATE for group in param_groups(model, 1.0)}
-        options: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "checkpoint": checkpoint}
+        options: dict[str, Any] = {"minutes": max(left, 1) / 60, "batch_size": batch_size, "seed": seed}
         if last < blocks:  # where everything trains, the number of epochs is known, and a cosine ends with them
             options["schedule"] = lambda optimizer: ReduceLROnPlateau(optimizer, mode="max", factor=0.2, patience=4)
             options["cache"] = max(1, min(VIEWS, views))
-        run = fit(model, data, epochs=min(epochs, MOST), patience=PATIENCE, lr=lr, **options)
+        run = fit(model, data, epochs=min(epochs, MOST), patience=PATIENCE, lr=lr, checkpoint=checkpoint, **options)
         if run.kept_epoch:
             kept, took = run.history.loc[run.kept_epoch], time.perf_counter() - begin
             notes.append(f"Trained {name}: {len(run.history)} epochs, {took:.0f} s, {kept['val_accuracy']:.1%}.")

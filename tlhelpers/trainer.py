@@ -76,6 +76,7 @@ class Trainer:
     optimizer: Optimizer
     scheduler: LRScheduler | None = None
     precision: torch.dtype = torch.float32
+    end: float = float("inf")  # the reading of `time.perf_counter` from which on no further epoch begins
 
     def __post_init__(self) -> None:
         self.progress, device_type = RunProgress(), device_of(self.model).type
@@ -89,11 +90,13 @@ class Trainer:
         if folder is not None:
             folder.begin(self)
         stopped, steps, patience = "", len(self.sources.train), patience or epochs + 1
-        progress, done = self.progress, len(self.progress.rows) * steps
-        with tqdm(total=epochs * steps, initial=done, desc="train", unit="batch") as bar:
+        progress, begun = self.progress, len(self.progress.rows)
+        with tqdm(total=epochs * steps, initial=begun * steps, desc="train", unit="batch") as bar:
             try:
-                while len(progress.rows) < epochs and len(progress.rows) - progress.best_epoch < patience:
-                    bar.set_description(f"epoch {len(progress.rows) + 1}/{epochs}")
+                while (count := len(progress.rows)) < epochs and count - progress.best_epoch < patience:
+                    if count > begun and time.perf_counter() >= self.end:
+                        break
+                    bar.set_description(f"epoch {count + 1}/{epochs}")
                     with explained(self.sources.train):
                         self._epoch(bar, folder)
                     if folder is not None:
@@ -106,7 +109,8 @@ class Trainer:
         count, best = len(progress.rows), progress.best_epoch
         kept = count if keep == "last" and not stopped else best
         if not stopped and count < epochs:
-            stopped = f"Stopped after epoch {count}: none was better than epoch {best} since."
+            why = f"none was better than epoch {best} since" if count - best >= patience else "the time was up"
+            stopped = f"Stopped after epoch {count}: {why}."
         self._load(progress.best_weights if kept == best else {})
         return Run(self.model, progress.history, best, kept, stopped, self.sources.notes)
 

@@ -1,6 +1,7 @@
 """Training: `fit`."""
 
 import contextlib
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ def fit(
     *,
     epochs: int = 5,
     patience: int | None = None,
+    minutes: float | None = None,
     keep: str = "best",
     lr: float | dict[str, float] = 1e-3,
     batch_size: int = 32,
@@ -53,6 +55,7 @@ def fit(
             has one, is called with the number of each epoch, from 1.
         epochs: passes over the training set, at most.
         patience: stop after this many epochs in a row without a better validation accuracy; None never does.
+        minutes: stop after the epoch in which this time, counted from the call, has passed; None never does.
         keep: the weights of the "best" epoch, of the highest validation accuracy, or of the "last".
         lr: learning rate, or one for each trainable block by name ({"layer4": 1e-4, "head": 1e-3}).
         batch_size: images in a step.
@@ -75,8 +78,8 @@ def fit(
     which image cannot be read or transformed; a ModelError, that the network has no card or known family, or that `lr`
     does not match it; a TrainingError, that something does not fit, memory is lacking, or the loss is not finite.
     """
-    options = FitOptions(epochs, patience, keep, batch_size, augment, optimizer, schedule, loss, seed, cache)
-    profile = current_profile()
+    options = FitOptions(epochs, patience, keep, batch_size, augment, optimizer, schedule, loss, seed, cache, minutes)
+    profile, end = current_profile(), time.perf_counter() + 60 * (minutes or float("inf"))
     groups = trainable_groups(model, data, lr, profile.device)
     steps_with = options.build_optimizer(groups, profile.device)
     settings: dict[str, Any] = {"seed": seed, "epochs": epochs, "keep": keep}
@@ -90,7 +93,7 @@ def fit(
         scheduler = options.build_scheduler(steps_with, epochs, len(sources.train))
         settings |= {"schedule": type(scheduler).__name__, "batches": len(sources.train)}
         settings |= {"images": sources.augmentation, "data": sources.checksum}
-        trainer = Trainer(unwrapped(model), sources, criterion, steps_with, scheduler, profile.dtype)
+        trainer = Trainer(unwrapped(model), sources, criterion, steps_with, scheduler, profile.dtype, end)
         return trainer.run(epochs, patience, keep, folder)
 
 

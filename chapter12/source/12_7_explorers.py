@@ -26,14 +26,12 @@ import tlcourse as tc
 import tlhelpers as tl
 
 profile = tl.use_profile()
-QUICK = profile.name == "quick"
 SEED = profile.seed
 print(profile)
 
 # %% [markdown]
-# In the quick profile the feature maps come from a ResNet18 that we trained on small images, and the heat maps from
-# EfficientNet-Lite0 with ImageNet weights; both came with this course. The full profile takes the ResNet18 of
-# torchvision for both. The drawings are emoji in several styles, on made-up backgrounds.
+# In the quick profile feature maps and heat maps come from an EfficientNet-Lite0 with ImageNet weights, in the full
+# profile from the ResNet18 of torchvision. The drawings are emoji in several styles, on made-up backgrounds.
 #
 # ## 1 How deep, and with how many images?
 #
@@ -84,7 +82,7 @@ tc.explorers.depth(runs)
 # them bright is harder to name.
 
 # %% tags=["nbval-ignore-output"]
-model = tl.load_model(profile.arch, size=128 if QUICK else None)
+model = tl.load_model(profile.arch)
 data = tl.load_data("safari", size=128, per_class=1, val_per_class=1, test_per_class=1)
 images = {
     "a cat (photograph)": Image.fromarray(skimage.data.chelsea()),
@@ -122,7 +120,7 @@ tc.explorers.feature_maps(model, images, layer=FIRST_LAYER)
 
 # %% tags=["nbval-ignore-output"]
 small = tl.load_data("safari", size=64, per_class=20, val_per_class=5, test_per_class=5)
-learner = tl.freeze(tl.load_model(profile.arch, classes=small.classes, size=64, seed=SEED))
+learner = tl.freeze(tl.load_model("resnet18", classes=small.classes, size=64, seed=SEED))
 trial = tl.find_lr(learner, small, seed=SEED)
 trial
 
@@ -148,9 +146,7 @@ tc.explorers.learning_rate(trial)
 # believe in.
 
 # %% tags=["nbval-ignore-output"]
-seer = tl.load_model("efficientnet_lite0" if QUICK else profile.arch)
-print(seer.card.sentence)
-tc.explorers.grad_cam_view(seer, images["a cat (photograph)"])
+tc.explorers.grad_cam_view(model, images["a cat (photograph)"])
 
 # %% [markdown]
 # The heat map says *where* the evidence is, not *what* it is, and it is coarse: at the last block it has few positions
@@ -158,7 +154,7 @@ tc.explorers.grad_cam_view(seer, images["a cat (photograph)"])
 # the map follows edges and says little about the class.
 
 # %% tags=["nbval-ignore-output"]
-tc.explorers.grad_cam(seer, images)
+tc.explorers.grad_cam(model, images)
 
 # %% [markdown]
 # ## Summary

@@ -42,7 +42,7 @@ import tlhelpers as tl
 
 profile = tl.use_profile(precision="fp32")
 QUICK = profile.name == "quick"
-SIZE = 96 if QUICK else 224  # pixels
+SIZE = 128 if QUICK else 224  # pixels
 SEED = profile.seed
 print(profile)
 
@@ -872,9 +872,8 @@ def heats(head, images):
         profile.device
     )
     tl.get_head(network).load_state_dict(head.state_dict())
-    layer = None  # the last one; of small images its maps have too few places
-    if hasattr(network, "layer2"):
-        layer = "layer2" if SIZE < 200 else "layer3"
+    # The last layer's maps have too few places: one before it is taken.
+    layer = "layer3" if hasattr(network, "layer3") else "blocks.4"
     return [tc.grad_cam(network, image[None], layer=layer, target=1) for image in images]
 
 
@@ -1076,7 +1075,7 @@ if lab.ready(report):
 if lab.ready(report):
     try:
         report.evaluate(*looked, threshold=0.5)
-    except tl.ReportError as error:
+    except tc.ReportError as error:
         print(error)
 
 # %% [markdown]

@@ -43,6 +43,8 @@ def test_it_goes_from_the_head_to_everything_and_keeps_the_best(tried, best):
     assert [count for count, *_ in calls] == [1, 2, 6]
     assert [options.get("cache") for _, options, _ in calls] == [4, 4, None]
     assert all(options["seed"] == 3 for _, options, _ in calls)
+    minutes = [60, *(options["minutes"] for _, options, _ in calls)]
+    assert minutes == sorted(minutes, reverse=True), "a step gets what the ones before it have left"
     assert [note.split(":")[0] for note in run.notes] == [f"Trained {name}" for name in ALL]
     assert tl.changed(model, calls[best][2]) == []
     assert run.model is model

@@ -164,6 +164,8 @@ def test_a_last_batch_of_one_image_does_not_break_batchnorm():
     "change, message",
     (lambda: {"epochs": 1, "keep": "worst"}, "expected 'best' or 'last'"),
     (lambda: {"epochs": 1, "patience": 0}, "patience=0 must be at least 1"),
+    (lambda: {"epochs": 1, "minutes": 0}, "minutes=0 must be a number above 0"),
+    (lambda: {"epochs": 1, "minutes": "2"}, "minutes='2' must be a number above 0"),
     (lambda: {"augment": False, "cache": 2}, "cache=2 asks for augmented views"),
     (lambda: {"cache": 0}, "cache=0 must be at least 1"),
 )
@@ -199,3 +201,10 @@ def test_training_ends_when_patience_does():
     run = tl.fit(toy_network(last=0), toy_data(20, 8, 4), epochs=9, patience=2, **ruin, **OPTIONS)
     assert len(run.history) == run.best_epoch + 2
     assert f"none was better than epoch {run.best_epoch} since" in run.stopped
+
+
+def test_no_epoch_begins_when_the_time_is_up(tmp_path):
+    again = {"epochs": 9, "minutes": 1e-9, "keep": "last", "checkpoint": tmp_path, "resume": True, **OPTIONS}
+    runs = [tl.fit(toy_network(last=0), toy_data(20, 8, 4), **again) for _ in range(2)]
+    assert [(len(run.history), run.kept_epoch) for run in runs] == [(1, 1), (2, 2)], "each call trains one epoch"
+    assert runs[1].stopped == "Stopped after epoch 2: the time was up."

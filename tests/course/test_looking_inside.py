@@ -5,7 +5,6 @@ from itertools import permutations
 import numpy as np
 import pytest
 import torch
-from torchvision.models import resnet18
 from torchvision.models.resnet import BasicBlock, ResNet
 from toy import refused, untouched
 
@@ -51,7 +50,6 @@ def test_looking_changes_nothing(images):
     model.layer1.eval()
     with untouched(model):
         tc.activations(model, images)
-        tc.channel_peaks(model, images, "layer1")
         tc.exciting_images(model, "layer1", [0], steps=2)
     assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
 
@@ -61,8 +59,6 @@ def test_layers_by_name_and_by_another_name_and_those_that_are_unknown(network, 
     assert {name: values.shape for name, values in found.items()} == {"inside": (1, 256, 4, 4), "end": (1, 512, 1, 1)}
     unknown = r"ResNet has no layer 'layer5'.*stem, layer1, layer2, layer3, layer4"
     refused(tl.ModelError, unknown, tc.activations, network, images, ["layer5"])
-    flat = r"'flatten' has the shape \(5, 512\), so it has no positions"
-    refused(tl.ModelError, flat, tc.channel_peaks, network, images, "flatten")
 
 
 def test_a_network_that_cannot_be_traced_is_said_to_be_so():
@@ -80,19 +76,6 @@ def test_blocks_of_every_family_can_be_looked_at(name):
     pooled = tc.pooled_features(model, torch.zeros(1, 3, 64, 64))
     assert list(pooled) == list(activations.block_ends(model).values())
     assert all(values.ndim == 2 for values in pooled.values())
-
-
-def test_peaks_lie_where_the_image_has_something():
-    """A network whose first channel is the image's own red: the peak is the red spot."""
-    model = resnet18()
-    with torch.no_grad():
-        model.conv1.weight.zero_()
-        model.conv1.weight[0, 0, 3, 3] = 1.0
-    images = torch.zeros(2, 3, 64, 64)
-    images[0, 0, 8, 40], images[1, 0, 50, 4] = 5.0, 7.0
-    values, places = tc.channel_peaks(model, images, "stem")
-    assert values[:, 0].tolist() == pytest.approx([5.0, 7.0], rel=1e-3)
-    assert (places[:, 0] * 64).tolist() == [pytest.approx([9, 41]), pytest.approx([51, 5])]  # middle of 2 x 2 pixels
 
 
 def test_made_images_excite_their_own_channel(network):
@@ -184,11 +167,3 @@ def test_selectivity_of_stripes_is_high_whatever_their_direction_and_of_blobs_lo
     assert tc.orientation_selectivity(torch.from_numpy(1e-6 * stripes).requires_grad_()) == pytest.approx(found)
     blob, cross = np.exp(-(down**2 + across**2) / 4.0), grating(0) + grating(np.pi / 2)
     assert tc.orientation_selectivity(np.stack([blob, cross, 0 * blob])[:, None]).max() < 0.02
-
-
-def test_agreement_counts_the_most_frequent_class_of_the_strongest():
-    labels = np.array([0, 0, 1, 1, 2, 2])
-    values = np.array([[9, 0, 1], [8, 1, 1], [7, 9, 1], [0, 8, 1], [1, 2, 1], [2, 7, 1.0]])
-    found = tc.class_agreement(values, torch.from_numpy(labels), top=3)
-    assert found == pytest.approx([2 / 3, 2 / 3, np.nan], nan_ok=True)  # a dead channel has no strongest image
-    assert tc.class_agreement(values[:, :1], labels, top=2) == pytest.approx([1.0])

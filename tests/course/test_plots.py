@@ -3,6 +3,7 @@
 import io
 import itertools
 
+import matplotlib.colors
 import numpy as np
 import pandas as pd
 import pytest
@@ -113,3 +114,14 @@ def test_threshold_marks_its_place_on_the_curve():
     assert [np.ravel(values).item() for values in right.lines[2].get_data()] == pytest.approx([1 / 3, 2 / 3])
     assert "area 0.89" in chart.alt  # 8 of 9 pairs are in order
     assert "67% of ill are found, and 33% of well called so" in chart.alt
+
+
+def test_blocks_that_train_have_their_methods_colour_and_frozen_ones_are_grey():
+    chart = tc.plots.blocks({"from scratch": tc.plots.BLOCKS, "frozen": ["head"]}, title="What learns")
+    boxes = chart.axes[0].patches
+    grey = [matplotlib.colors.to_hex(box.get_facecolor()) == "#dddddd" for box in boxes]
+    assert grey == [False] * 6 + [True] * 5 + [False]
+    assert [box.get_linestyle() for box in boxes] == ["--"] * 6 + ["-"] * 5 + ["--"]
+    assert chart.alt.endswith(
+        "Those that train: from scratch: stem, layer1, layer2, layer3, layer4, head; frozen: head."
+    )

@@ -32,7 +32,7 @@ def test_the_first_evaluation_is_free_and_the_second_needs_a_reason(report):
     assert (first.reason, first.images, first.patients, first.prevalence) == ("planned", 60, 20, 0.5)
     assert "was evaluated once." in str(report)
     for reason in (None, "", "   ", "because", "just because"):
-        refused(tl.ReportError, "evaluated already", evaluate, report, reason=reason)
+        refused(tc.ReportError, "evaluated already", evaluate, report, reason=reason)
     evaluate(report, reason="the threshold was mistyped", threshold=0.5)
     assert "evaluation 2, because: the threshold was mistyped" in str(report)
     assert "evaluated 2 times; results after the first are optimistic" in str(report)
@@ -52,7 +52,7 @@ def test_an_evaluation_holds_the_scores_of_the_calibrated_probabilities(report):
 
 
 def test_the_card_is_filled_from_the_report_and_has_no_gap(report):
-    refused(tl.ReportError, "no evaluation of the test set yet", report.card, TEXTS)
+    refused(tc.ReportError, "no evaluation of the test set yet", report.card, TEXTS)
     evaluate(report, temperature=1.5, subgroups=["x"] * 60)
     card = report.card(TEXTS)
     assert card.startswith("MODEL CARD: toy network")
@@ -63,10 +63,10 @@ def test_the_card_is_filled_from_the_report_and_has_no_gap(report):
     assert all(len(line) <= 92 for line in card.splitlines())
     evaluate(report, reason="a reviewer wanted it")
     assert "a reviewer wanted it" in report.card(TEXTS)
-    refused(tl.ReportError, "'limits' is missing or empty", report.card, {**TEXTS, "limits": "  "})
-    refused(tl.ReportError, "'data' is missing or empty", report.card, {**TEXTS, "data": ""})
+    refused(tc.ReportError, "'limits' is missing or empty", report.card, {**TEXTS, "limits": "  "})
+    refused(tc.ReportError, "'data' is missing or empty", report.card, {**TEXTS, "data": ""})
     unknown = "no section 'licence'; a card has the sections intended use, data, limits"
-    refused(tl.ReportError, unknown, report.card, {**TEXTS, "licence": "MIT"})
+    refused(tc.ReportError, unknown, report.card, {**TEXTS, "licence": "MIT"})
 
 
 def test_calibration_chart_draws_its_table():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from toy import refused
 
+import tlcourse as tc
 import tlhelpers as tl
 from tlcourse.drawn_images import SPLITS
 from tlcourse.safari import drawing
@@ -129,3 +130,12 @@ def test_an_unknown_division_is_named():
     refused(
         tl.DataError, "by='animal' is no division of safari; expected one of style, species, both", small, by="animal"
     )
+
+
+def test_some_classes_are_numbered_in_the_order_of_their_names():
+    data, names = small(), ("vehicle", "bird")
+    pair = tc.select_classes(data, names)
+    assert pair.classes == names
+    for own, part in zip(data.splits(), pair.splits(), strict=True):
+        assert [names[y] for y in part.labels] == [n for n in (CLASSES[y] for y in own.labels) if n in names]
+    refused(tl.DataError, "'brid' is no class of safari. Did you mean 'bird'?", tc.select_classes, data, ["brid"])

@@ -39,24 +39,6 @@ def pooled_features(model: nn.Module, images: torch.Tensor, layers: Layers = Non
     return _collect(model, images, layers, lambda maps: maps.flatten(2).mean(2) if maps.ndim > 2 else maps)
 
 
-def channel_peaks(model: nn.Module, images: torch.Tensor, layer: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """The largest value of each channel of a layer, or a block, in each image, and its position; see `activations`.
-
-    Returns the values, (images, channels), and their (row, column) in the image, between 0 and 1, (images, channels,
-    2). Raises ModelError if there is no such layer, or its output has no positions.
-    """
-
-    def peaks(maps: torch.Tensor) -> torch.Tensor:
-        if maps.ndim != 4:
-            raise ModelError(f"the output of '{layer}' has the shape {tuple(maps.shape)}, so it has no positions")
-        height, width = maps.shape[2:]
-        values, at = maps.flatten(2).max(dim=2)
-        return torch.stack([values, (at // width + 0.5) / height, (at % width + 0.5) / width], dim=2)
-
-    (found,) = _collect(model, images, _one(model, layer), peaks).values()
-    return found[..., 0], found[..., 1:]
-
-
 def exciting_images(
     model: nn.Module, layer: str, channels: Sequence[int], *, steps: int = 60, seed: int = 0
 ) -> torch.Tensor:
@@ -72,7 +54,8 @@ def exciting_images(
     preprocessing, device = get_card(model).preprocessing, current_profile().device
     size = preprocessing.size
     place(model, device)
-    network = _extractor(model, _one(model, layer))
+    ends = {block: name for name, block in block_ends(model).items()}
+    network = _extractor(model, [ends.get(layer, layer)])
     generator = torch.Generator().manual_seed(seed)
     mean, std = (torch.tensor(v, device=device).view(3, 1, 1) for v in (preprocessing.mean, preprocessing.std))
     frequencies = torch.hypot(torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None, :])
@@ -96,11 +79,6 @@ def exciting_images(
 def block_ends(model: nn.Module) -> dict[str, str]:
     """{last layer of a block: name of the block} for every block of the backbone, first block first."""
     return {paths[-1]: block for block, paths in block_paths(model).items()}
-
-
-def _one(model: nn.Module, layer: str) -> dict[str, str]:
-    """One layer, by its own name or its block's."""
-    return {name: block for name, block in block_ends(model).items() if block == layer} or {layer: layer}
 
 
 def _collect(

@@ -1,4 +1,4 @@
-"""Features in numbers: linear probes, similarity of two layers, orientation of filters, classes of channels."""
+"""Features in numbers: linear probes, similarity of two layers, orientation of filters."""
 
 from typing import Any
 
@@ -79,18 +79,6 @@ def orientation_selectivity(filters: Features) -> np.ndarray[Any, Any]:
     doubled = np.exp(2j * np.angle(frequency))  # opposite directions are one orientation
     total = energy.sum(axis=(1, 2))
     return np.asarray(np.abs((energy * doubled).sum(axis=(1, 2))) / np.maximum(total, np.finfo(float).tiny))
-
-
-def class_agreement(values: Features, labels: Features, *, top: int = 10) -> np.ndarray[Any, Any]:
-    """For each channel, the fraction of its `top` strongest images that belong to their most frequent class.
-
-    `values` is (images, channels), as from `channel_peaks`, and `labels` (images,), whole numbers from 0. The result,
-    (channels,), is NaN for a channel with the same value for all images.
-    """
-    scores, classes = _array(values), _array(labels)
-    best = np.argsort(-scores, axis=0, kind="stable")[:top]
-    shares = [np.bincount(classes[column]).max() / len(column) for column in best.T]
-    return np.where(np.ptp(scores, axis=0) > 0, shares, np.nan)
 
 
 def _array(values: Features) -> np.ndarray[Any, Any]:

@@ -66,10 +66,8 @@ def clustered_interval(
 
 def _hits(runs: pd.DataFrame, count: int) -> pd.DataFrame:
     """A row for each seed, a column for each test image: 1 if it was right."""
-    bits = [
-        np.unpackbits(np.frombuffer(bytes.fromhex(r + "0" * (len(r) % 2)), np.uint8))[:count] for r in runs["right"]
-    ]
-    return pd.DataFrame(np.array(bits, dtype=float), index=runs["seed"])
+    packed = (np.frombuffer(bytes.fromhex(r + "0" * (len(r) % 2)), np.uint8) for r in runs["right"])
+    return pd.DataFrame([np.unpackbits(each)[:count].astype(float) for each in packed], index=runs["seed"])
 
 
 def margin_of_error(differences: "pd.Series[float]", confidence: float) -> float:

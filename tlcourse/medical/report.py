@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from tlcourse.medical.calibration import calibration_error, to_probabilities
 from tlcourse.medical.clinical import clinical_scores, patient_bootstrap, subgroup_table
-from tlhelpers.errors import ReportError
+from tlhelpers.errors import TLError
 
 NOT_A_DEVICE = (
     "This is not a medical device. It was made for teaching, was not examined by any authority, and must not be used "
@@ -19,6 +19,10 @@ NOT_A_DEVICE = (
 )
 NUMBERS = ["AUC", "average precision", "balanced accuracy", "sensitivity", "specificity"]
 SECTIONS = ("intended use", "data", "limits")  # of the model card, which its author writes
+
+
+class ReportError(TLError, RuntimeError):
+    """A report cannot be written as asked, or the test set would be looked at again without a reason."""
 
 
 @dataclass(frozen=True)

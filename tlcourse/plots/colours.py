@@ -11,9 +11,8 @@ COLOURS = (BLUE, ORANGE, GREEN, GREY, "#CC79A7", "#E69F00", SKY)
 METHOD_COLOURS = {
     **dict.fromkeys(("from scratch", "scratch"), ORANGE),
     **dict.fromkeys(("frozen", "frozen features", "frozen embeddings", "head", "head only", "the head alone"), BLUE),
-    "pre-trained, only the head is trained": BLUE,
-    **dict.fromkeys(("last blocks", "last two blocks", "two blocks", "last layer"), SKY),
-    **dict.fromkeys(("everything", "fine-tuned", "pre-trained, everything is trained"), GREEN),
+    **dict.fromkeys(("last block", "last blocks", "last two blocks", "two blocks", "last layer"), SKY),
+    **dict.fromkeys(("everything", "fine-tuned"), GREEN),
     **dict.fromkeys(("random control", "random"), GREY),
 }
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import PercentFormatter
 
 from tlcourse.plots.colours import METHOD_COLOURS
 from tlhelpers.plots import BLUE, GREY, Chart
@@ -61,11 +62,10 @@ def _rows(alt: str, names: Iterable[object], title: str, xlabel: str, percent: b
     rows = list(map(str, names))
     chart = Chart(alt, figsize=(7, 1.1 + 0.4 * len(rows)))
     axis = chart.subplots()
-    axis.set_yticks(range(len(rows)), rows)
-    axis.set(xlabel=xlabel, ylim=(len(rows) - 0.4, -0.6))
+    axis.set(xlabel=xlabel, ylim=(len(rows) - 0.4, -0.6), yticks=range(len(rows)), yticklabels=rows)
     chart.suptitle(textwrap.fill(title, 70), fontsize=11)
     if percent:
-        axis.xaxis.set_major_formatter("{x:.0%}")
+        axis.xaxis.set_major_formatter(PercentFormatter(1.0))
     axis.grid(alpha=0.3, axis="x")
     axis.spines[["top", "right"]].set_visible(False)
     return chart, axis
