@@ -4,6 +4,7 @@
     python tools/notebooks.py prose [PATTERN]   copy changed prose into the notebooks, without executing anything
     python tools/notebooks.py run [PATTERN]     execute the sources and write nothing
     python tools/notebooks.py check [PATTERN]   compare every pair, and look for what must not be published
+    python tools/notebooks.py sizes [PATTERN]   words, visible code, trainings, drawings and seconds of each page
 
 Only notebooks whose path contains PATTERN are taken.
 """
@@ -26,6 +27,7 @@ from typing import Any
 
 import jupytext
 import nbformat
+import pandas as pd
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from PIL import Image
@@ -47,7 +49,7 @@ MACHINE_PATH = re.compile(r"(/home/|/Users/|/root/|/tmp/|/var/folders/|[A-Z]:\\\
 def main() -> int:
     """Run one of the commands; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=("sync", "prose", "run", "check"))
+    parser.add_argument("command", choices=("sync", "prose", "run", "check", "sizes"))
     parser.add_argument("pattern", nargs="?", default="")
     options = parser.parse_args()
     chosen = [path for path in sources() if options.pattern in path.relative_to(ROOT).as_posix()]
@@ -58,6 +60,13 @@ def main() -> int:
         faults = [fault for path in chosen for fault in pair_faults(path)]
         print("\n".join(faults) if faults else f"{len(chosen)} pairs are in step")
         return 1 if faults else 0
+    if options.command == "sizes":
+        times = json.loads(TIMES.read_text(encoding="utf8"))
+        rows = {
+            name_of(path): {**sizes(path), "seconds": times.get(name_of(path), {}).get("seconds")} for path in chosen
+        }
+        print(pd.DataFrame(rows).T.to_string())
+        return 0
     if options.command == "prose":
         changed = [path for path in chosen if not take_over_prose(path)]
         write_claim_outputs(ROOT / "chapter12")
@@ -100,6 +109,23 @@ def build(source: Path) -> Any:
     for number, cell in enumerate(book.cells):
         cell["id"] = hashlib.sha256(f"{number}{cell.source}".encode()).hexdigest()[:8]
     return book
+
+
+def sizes(source: Path) -> dict[str, int]:
+    """How long a page is: what a reader sees of it. Folded code and comments for authors do not count."""
+    cells = build(source).cells
+    prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    words = len(re.sub(r"<!--.*?-->|[#*|`>-]", " ", prose, flags=re.DOTALL).split())
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    seen = [cell.source for cell in code if not cell.metadata.get("jupyter", {}).get("source_hidden")]
+    lines = [sum(bool(line.strip()) for line in text.splitlines()) for text in seen]
+    every = "\n".join(cell.source for cell in code)
+    trainings, drawings = (
+        len(re.findall(pattern, every)) for pattern in (r"tl\.(?:fit|train_within)\(", r"plots\.blocks\(")
+    )
+    found = {"words": words, "minutes": round(words / 150 + sum(lines) / 20)}  # 150 words or 20 lines of code a minute
+    found |= {"code lines": sum(lines), "longest cell": max(lines), "trainings": trainings, "drawings": drawings}
+    return found
 
 
 def take_over_prose(source: Path) -> bool:

@@ -1,20 +1,20 @@
 # %% [markdown]
 # # 12.4.1 Image classification
 #
-# A classification project from the first look at the data to the report, with the checks that a demonstration leaves
-# out.
+# Somebody hands you a folder of images and asks for a classifier. A demonstration would train a network and show its accuracy. A
+# project asks more: are there copies of test images in the training set? What would the simplest method score? Which classes fail,
+# and why? This page goes from the first look at the data to the report.
 #
 # **What you will learn**
 #
-# * how to look for duplicates between training and test, and what they do to a score,
+# * how to look for duplicates between training and test set, and what they do to a score,
 # * why a baseline comes first, and which,
-# * frozen features on the same images, and what fine-tuning would add,
+# * what frozen features reach on the same images, and what fine-tuning would add,
 # * the confusion matrix, recall by class with its uncertainty, the most certain mistakes,
-# * what a network looked at: Grad-CAM, for right and for wrong answers, and how far to trust it,
-# * a rare class: why accuracy hides it, and whether class weights or a balanced sampler help,
-# * averaging over several views of an image: does it pay?
+# * what a network looked at (Grad-CAM), and how far to trust it,
+# * a rare class, and averaging over several views of an image: what helps?
 #
-# **Time:** one or two minutes on 2 CPU cores in the quick profile; the last cell prints what it took here.
+# **Time:** twenty-five minutes to read; one or two minutes of computing on 2 CPU cores in the quick profile.
 
 # %% tags=["nbval-ignore-output"]
 import time
@@ -49,16 +49,15 @@ print(profile)
 print(f"network   {ARCH}")
 
 # %% [markdown]
-# **What the quick profile puts in place of the real thing.** The full profile classifies photographs of flowers: the
-# ten kinds of *Flowers102* with the most images. The quick profile takes *safari*: drawings on made-up backgrounds,
-# eight classes. The network is an EfficientNet-Lite0 with its ImageNet weights, at 128 pixels. Results on drawings say
-# nothing about photographs; the steps are the same.
+# **The quick profile** takes *safari*: drawings on made-up backgrounds, eight classes, and an EfficientNet-Lite0 with its ImageNet
+# weights at 128 pixels. Results on drawings say nothing about photographs; the steps are the same. The full profile takes the ten
+# kinds of *Flowers102* with the most images.
 # <!-- given: settings of the cells below -->
 #
 # ## 1 Look at the data
 #
-# Before any network: how many images, how many of each class, what do they look like, who made the parts?
-
+# Does the label fit? Could you tell the classes apart yourself at this size? Is there anything that gives the class away and would
+# be missing later: a watermark, a ruler, the background of one photographer?
 
 # %%
 if QUICK:
@@ -75,16 +74,12 @@ data.sizes()
 data.show(24, seed=SEED)
 
 # %% [markdown]
-# What to look for: does the label fit? Could you tell the classes apart yourself at this size? Is there anything in the
-# images that gives the class away and would be missing later: a watermark, a ruler, the background of one
-# photographer?
-#
 # ## 2 Duplicates and leakage
 #
-# An image that is in training and in test makes the test an exam with known questions. Copies are seldom exact: saved
-# again as JPEG, or a little smaller. A **difference hash** finds those. It shrinks the image to 9×8 grey pixels and
-# notes for each pixel whether its right neighbour is brighter: 64 bits that hardly change when the image is saved
-# again. The number of bits in which two hashes differ is their distance. <!-- given: the method's own numbers -->
+# An image that is in training and in test makes the test an exam with known questions. Copies are seldom exact: saved again as
+# JPEG, or a little smaller. A **difference hash** finds those. It shrinks the image to 9×8 grey pixels and notes for each pixel
+# whether its right neighbour is brighter: 64 bits that hardly change when the image is saved again.
+# <!-- given: the method's own numbers -->
 
 
 # %%
@@ -110,10 +105,12 @@ between = distances(hashes["test"], hashes["train"])
 print("test images with a near copy in training:", int((between.min(axis=1) <= NEAR).sum()))
 
 # %% [markdown]
-# Does the check find anything at all? We plant copies, and see. A check that has never found anything proves nothing.
+# Does the check find anything at all? A check that has never found anything proves nothing, so we plant copies: a tenth smaller,
+# and saved as a poor JPEG.
+# <!-- given: settings of the cell below -->
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def saved_again(image):
     """A copy, 10 % smaller and saved as a poor JPEG."""
     file = io.BytesIO()
@@ -127,7 +124,7 @@ copies = distances(np.stack([difference_hash(p) for p in planted]), hashes["test
 found = int((copies.min(axis=1) <= NEAR).sum())
 print(f"{found} of {len(planted)} planted copies found")
 
-# %%
+# %% jupyter={"source_hidden": true}
 assert found >= 0.9 * len(planted)
 tc.report_finding(
     "At least nine of ten planted copies are found, and the parts share next to nothing.",
@@ -135,10 +132,10 @@ tc.report_finding(
 )
 
 # %% [markdown]
-# A hash finds copies of an *image*. It does not find two photographs of the same patient, the same flower bed, the same
-# animal. If you know such groups, keep each in one part, and check it:
+# A hash finds copies of an *image*. It does not find two photographs of the same patient or the same flower bed. If you know such
+# groups, keep each in one split. In safari a group is a drawing:
 
-# %%
+# %% jupyter={"source_hidden": true}
 if data.train.groups is not None:
     shared = set(data.train.groups) & set(data.test.groups)
     print("groups (in safari: drawings) in training and in test:", len(shared))
@@ -147,18 +144,14 @@ else:
     print("this data set does not say which images belong together")
 
 # %% [markdown]
-# In safari a group is a drawing. The species are the same in all splits; only the artists differ.
-#
 # ## 3 Baselines
 #
-# A score means something only beside what costs nothing. Two baselines:
-#
-# * always name the most frequent class of the training set,
-# * a logistic regression on *thumbnails*: the image shrunk to 12×12 pixels, and nothing learned about images before.
-#   If it does well, colour and rough layout give the classes away. <!-- given: a setting of the cell below -->
+# A score means something only beside what costs nothing: always the most frequent class; and a logistic regression on *thumbnails*
+# of 12×12 pixels, with nothing learned about images before. If that does well, colour and rough layout give the classes away.
+# <!-- given: a setting of the cell below -->
 
 
-# %%
+# %% jupyter={"source_hidden": true} tags=["nbval-ignore-output"]
 def thumbnails(split, side=12):
     """Each image as side×side×3 numbers between 0 and 1."""
     small = [
@@ -178,20 +171,19 @@ scores["always the same class"] = int((data.val.labels == majority).sum())
 on_pixels = linear(0.001).fit(thumbnails(data.train), data.train.labels)
 guesses = on_pixels.predict(thumbnails(data.val))
 scores["thumbnails"] = int((guesses == data.val.labels.numpy()).sum())
-print(list(scores))
+count = len(data.val)
+print({name: f"{hits / count:.0%}" for name, hits in scores.items()})
 
 # %% [markdown]
 # ### A background that gives the class away
 #
-# The thumbnails' score is also a check of the data. A mistake that is easily made with drawn images: image number 7 of a
-# class gets the same random background in training and in test. The drawings differ, but the scenes do not. A network
-# could then score well by learning the backgrounds. Below we score *safari* and a copy with that mistake. The classifier has
-# no idea of animals: it names the class of the training image whose thumbnail is
-# nearest.
+# Drawn images invite a mistake: image number 7 of a class gets the same random background in training and in test. The drawings
+# differ, but the scenes do not, and a network could score well by learning the backgrounds. Below we score *safari* and a copy with
+# that mistake. The classifier has no idea of animals: it names the class of the training image whose thumbnail is nearest.
 # <!-- given: it numbers an image -->
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def with_equal_scenes(split, scenery):
     """The same drawings, but image number i of a class is on the same scene in every split."""
     scenes = [(drawing, (label, i)) for drawing, (_, _, label, i, _) in split.load.scenes]
@@ -215,21 +207,21 @@ print(
     f"scenes differ between the splits: {proper:.1%}; equal scenes: {leaking:.1%}; chance: 12.5%"
 )
 
-# %%
+# %% jupyter={"source_hidden": true}
 tc.report_finding(
     "With equal scenes, thumbnails of 8×8 pixels seem to recognise animals.",
     leaking > 0.5 > 0.3 > proper,
 )
 
 # %% [markdown]
-# So if a method that cannot know the objects does well, ask what it knows. Photographs leak in the same way: fields
-# with cows and beaches without, the wall of one photographer, the frame of one hospital's scanner.
+# So if a method that cannot know the objects does well, ask what it knows. Photographs leak in the same way: fields with cows and
+# beaches without, the wall of one photographer, the frame of one hospital's scanner.
 #
 # ## 4 Frozen features
 #
-# The cheapest transfer: run the pre-trained backbone once over every image, keep what its head would be given, and
-# train a linear classifier on that. `tl.compute_features` does the first part. One number is chosen on the validation set:
-# scikit-learn's `C`, the inverse of the strength of regularisation (`strength` in the code).
+# The cheapest transfer: run the pre-trained backbone once over every image, keep the features, and train a linear classifier on
+# them. One number is chosen on the validation set: scikit-learn's `C`, the inverse of the strength of regularisation (`strength` in
+# the code).
 
 # %% tags=["nbval-ignore-output"]
 backbone = tl.load_model(ARCH, size=SIZE)
@@ -247,25 +239,56 @@ scores["frozen features"] = round(on_val[strength] * len(data.val))
 print("validation accuracy by strength:", {s: round(v, 3) for s, v in on_val.items()})
 
 # %% [markdown]
-# ### What leaked images do
-#
-# Now that a training costs next to nothing, we can measure what section 2 was about. Half of the test images get into
-# the training set, mirrored, as an augmented copy might. The other half stays clean. Five times, another half each
-# time.
-# <!-- given: settings of the cell below -->
+# `tl.fit` trains the same kind of head by gradient descent, and leaves it on the network, whose inside we shall look at later. The
+# backbone runs once, and training ends when validation has not improved for ten epochs.
+# <!-- given: a setting of the cell below -->
 
 # %% tags=["nbval-ignore-output"]
+model = tl.freeze(tl.load_model(ARCH, classes=data.classes, size=SIZE, seed=SEED))
+run = tl.fit(model, data, epochs=60, patience=10, lr=3e-3, augment=False, seed=SEED)
+print(run)
+
+# %% jupyter={"source_hidden": true} tags=["nbval-ignore-output"]
+count = len(data.val)
+table = pd.DataFrame(
+    [(hits / count, *tl.wilson_interval(hits, count)) for hits in scores.values()],
+    columns=["value", "low", "high"],
+    index=list(scores),
+)
+tc.plots.intervals(
+    table,
+    title=f"Three classifiers on the same {count} validation images",
+    xlabel="accuracy, with its 95 % interval",
+)
+
+# %% jupyter={"source_hidden": true} tags=["claim-baseline"]
+tc.report_finding(
+    "Frozen features are better than thumbnails, and the intervals do not overlap.",
+    scores["frozen features"] > scores["thumbnails"] > scores["always the same class"],
+    table.loc["frozen features", "low"] > table.loc["thumbnails", "high"],
+)
+
+# %% [markdown]
+# `C` was chosen on these images, which flatters the last score a little.
+#
+# ### What leaked images do
+#
+# A training now costs next to nothing, so we can measure what section 2 was about. Half of the test images get into the training set,
+# mirrored, as an augmented copy might. The other half stays clean. Five times, another half each time:
+# <!-- given: settings of the cell below -->
+
+# %% jupyter={"source_hidden": true} tags=["nbval-ignore-output"]
 prep = backbone.card.preprocessing
 mirrored = v2.Compose([prep.evaluation(), v2.RandomHorizontalFlip(p=1)])
 mirrored_test = tl.compute_features(backbone, data.test.with_transform(mirrored))
 rows = []
 for seed in range(SEED, SEED + 5):
     leaked = np.random.default_rng(seed).random(len(data.test)) < 0.5
-    model = linear(strength).fit(
+    leaky = linear(strength).fit(
         torch.cat([kept["train"], mirrored_test[leaked]]),
         torch.cat([labels["train"], labels["test"][leaked]]),
     )
-    right = model.predict(kept["test"]) == labels["test"].numpy()
+    right = leaky.predict(kept["test"]) == labels["test"].numpy()
     clean = tried[strength].predict(kept["test"]) == labels["test"].numpy()
     rows += [
         {
@@ -288,7 +311,7 @@ tc.plots.ranking(
     xlabel="gain (share of images); each dot is a seed",
 )
 
-# %% tags=["claim-leakage"]
+# %% jupyter={"source_hidden": true} tags=["claim-leakage"]
 gain = leak.groupby("images")["gain"].mean()
 tc.report_finding(
     "Leaked images gain far more than clean ones.",
@@ -297,54 +320,17 @@ tc.report_finding(
 )
 
 # %% [markdown]
-# The clean images gain as well: there are more training images, they are in the style of the test, and some show the same
-# drawings in other scenes, which is a leak too. What the leaked images gain beyond that is worth nothing on
-# new ones.
-#
-# ### A network to go on with
-#
-# The regression is a linear head; `tl.fit` trains the same kind of head by gradient descent, and leaves it on the network,
-# whose inside we shall look at later. The backbone runs once, so that an epoch takes a fraction of a second, and training
-# ends when validation has not improved for ten epochs.
-# <!-- given: a setting of the cell below -->
-
-# %% tags=["nbval-ignore-output"]
-model = tl.freeze(tl.load_model(ARCH, classes=data.classes, size=SIZE, seed=SEED))
-run = tl.fit(model, data, epochs=60, patience=10, lr=3e-3, augment=False, seed=SEED)
-print(run)
-
-# %% tags=["nbval-ignore-output"]
-count = len(data.val)
-table = pd.DataFrame(
-    [(hits / count, *tl.wilson_interval(hits, count)) for hits in scores.values()],
-    columns=["value", "low", "high"],
-    index=list(scores),
-)
-tc.plots.intervals(
-    table,
-    title=f"Three classifiers on the same {count} validation images",
-    xlabel="accuracy, with its 95 % interval",
-)
-
-# %% tags=["claim-baseline"]
-tc.report_finding(
-    "Frozen features are better than thumbnails, and the intervals do not overlap.",
-    scores["frozen features"] > scores["thumbnails"] > scores["always the same class"],
-    table.loc["frozen features", "low"] > table.loc["thumbnails", "high"],
-)
-
-# %% [markdown]
-# The strength was chosen on these images, which flatters the last score a little; the thumbnails had one setting.
+# The clean images gain as well: there are more training images, they are in the style of the test, and some show the same drawings in
+# other scenes. What the leaked images gain beyond that is worth nothing on new ones.
 #
 # ## 5 Would fine-tuning be better?
 #
-# One run with one seed could not say, and a fair comparison trains every method until validation stops improving, which
-# here takes too long. The stored results have five seeds of each method on this kind of images, with intervals for other
-# drawings:
+# A fair comparison trains every method until validation stops improving, with several seeds. It was made beforehand on this kind of
+# images; intervals allow for other seeds and other drawings. Compare within a network only: size and pre-training differ, too.
+# *probe first* trains the head alone, then everything.
 
-# %% tags=["nbval-ignore-output"]
+# %% jupyter={"source_hidden": true} tags=["nbval-ignore-output"]
 transfer = tc.load_results("transfer")
-print(transfer)
 ways = {
     network: transfer.against("safari", "frozen", network=network)
     for network in ("resnet18", "efficientnet_lite0")
@@ -352,7 +338,7 @@ ways = {
 shown = {network: tc.in_points(table) for network, table in ways.items()}
 pd.concat(shown, axis=1).fillna("not trained")
 
-# %% tags=["claim-fine-tuning-pays"]
+# %% jupyter={"source_hidden": true} tags=["claim-fine-tuning-pays"]
 for network, table in ways.items():
     row = table.loc["everything"]
     print(
@@ -362,23 +348,22 @@ for network, table in ways.items():
 assert ways["efficientnet_lite0"].loc["everything", "low"] > 0.05
 
 # %% [markdown]
-# Compare within a network only: size and pre-training differ, too. *probe first* trains the head alone, then everything.
-# Fine-tuning everything gains 13.4 points over frozen features with EfficientNet-Lite0. With ResNet18 it gains 4.6, and
-# the interval begins at zero. So for a network that matters you would now fine-tune;
-# `python -m tlhelpers train FOLDER` does it in a few minutes. This page goes on with the frozen backbone.
+# Fine-tuning everything gains 13.4 points over frozen features with EfficientNet-Lite0. With ResNet18 it gains 4.6, and the interval
+# begins at zero. So for a network that matters you would now fine-tune; `python -m tlhelpers train FOLDER` does it in a few minutes.
+# This page goes on with the frozen backbone.
+# <!-- given: tlcourse/measurements/data/transfer.json -->
 #
 # ## 6 The test
 #
-# We evaluate the network of this page on the test set. (Sections 4, 8 and 9 use the same images to show an effect; in a
-# project you would take validation images for that.)
-# <!-- given: tlcourse/measurements/data/transfer.json -->
+# We evaluate this network on the test set. (Sections 4, 8 and 9 use the same images to show an effect; in a project you would take
+# validation images for that.)
 
 # %% tags=["nbval-ignore-output"]
 result = tl.evaluate(model, data.test)
 print(repr(result))
 result.plot_confusion()
 
-# %%
+# %% jupyter={"source_hidden": true}
 chance = 1 / data.num_classes
 assert result.confusion().to_numpy().sum() == len(data.test)
 tc.report_finding(
@@ -387,13 +372,10 @@ tc.report_finding(
 )
 
 # %% [markdown]
-# In the confusion matrix, look for the darkest field beside the diagonal: which two classes are confused, and is it
-# mutual?
-#
-# **Recall** of a class is the share of its images that is found. It is a proportion of few images, so it gets an
-# interval (Wilson's) as well:
+# Look for the darkest field beside the diagonal: which two classes are confused, and is it mutual? **Recall** of a class is the share
+# of its images that is found. It is a proportion of few images, so it gets an interval as well:
 
-# %% tags=["nbval-ignore-output"]
+# %% jupyter={"source_hidden": true} tags=["nbval-ignore-output"]
 per_class = result.per_class()
 found = (per_class["recall"] * per_class["images"]).round().astype(int)
 recalls = pd.DataFrame(
@@ -412,7 +394,7 @@ tc.plots.intervals(
     named="all classes",
 )
 
-# %% tags=["claim-class-ranking"]
+# %% jupyter={"source_hidden": true} tags=["claim-class-ranking"]
 pairs_of_classes = [
     (a, b) for i, a in enumerate(recalls.index) for b in recalls.index[i + 1 :]
 ]
@@ -427,32 +409,24 @@ tc.report_finding(
 )
 
 # %% [markdown]
-# "The network is best at ..., and worst at ..." is a sentence to be careful with. With so few images of each class,
-# only classes whose intervals lie apart may be called different. In safari several images show one drawing, so that even
-# these intervals are too narrow.
+# If two intervals do not overlap, the classes probably differ; if they overlap, this does not settle it. Several images show one
+# drawing, so even these intervals are too narrow.
 #
 # ## 7 The most certain mistakes
 #
-# They show wrong labels, images that even we cannot name, and sometimes what the network has learned in place of what
-# we wanted.
+# They show wrong labels, images that even we cannot name, and sometimes what the network has learned in place of what we wanted.
 
 # %% tags=["nbval-ignore-output"]
 result.show_worst(8)
 
 # %% [markdown]
-# ### What did it look at?
-#
-# **Grad-CAM** asks which places of the last convolutional maps speak for a class. Each map is weighted by how much the
-# class's logit would rise if the map rose; the weighted maps are added, and what is negative is set to zero. The result
-# is enlarged to the size of the image. It is as coarse as those maps are: few fields across. `tc.grad_cam` computes
-# it with the library Captum.
-#
-# Below are four right answers, then four wrong ones, each with the evidence for the class that the network named. Look
-# whether the heat lies on the thing, and whether the wrong answers differ in that.
+# **Grad-CAM** asks which places of the last convolutional maps speak for a class. Each map is weighted by how much the class's logit
+# would rise if the map rose; the weighted maps are added, and what is negative is set to zero. Below are four right answers, then
+# four wrong ones. Does the heat lie on the thing, and do the wrong answers differ in that?
 # <!-- given: settings of the cell below -->
 
 
-# %% tags=["nbval-ignore-output"]
+# %% jupyter={"source_hidden": true} tags=["nbval-ignore-output"]
 def evidence(i, **options):
     """The heat map of test image number i, for the class that the network names."""
     return tc.grad_cam(model, prep.evaluation()(data.test.image(i))[None], **options)
@@ -481,15 +455,12 @@ tc.plots.evidence(
 )
 
 # %% [markdown]
-# Heat maps invite stories. Safari lets us check one, since we know the box around each drawing. "Where the network is
-# right it looks at the thing, where it is wrong it looks elsewhere": is that so? For each image we take how much
-# hotter its box is than the image on average; 1 means no hotter. Things lie near the centre, and heat may lie there
-# anyway, so as a **control** we take the box of another image, too. (Only in the quick profile: the flowers have no
-# boxes.)
-# <!-- given: the value of a ratio of equals -->
+# Heat maps invite stories, and safari lets us check one, since we know the box around each drawing: "where the network is wrong it
+# looks elsewhere". For each image we take how much hotter its box is than the image on average. Heat may lie in the centre anyway, so
+# the box of another image is the **control**.
 
 
-# %% tags=["nbval-ignore-output"]
+# %% jupyter={"source_hidden": true} tags=["nbval-ignore-output"]
 def box_of(i):
     """The drawing's box as the network sees it: left, top, right, bottom in pixels."""
     scale = prep.resize / data.test.image(i).width
@@ -521,7 +492,7 @@ if QUICK:
     focus = ratios.groupby("answer").agg(["count", "mean", "sem"]).round(2)
 focus
 
-# %% tags=["claim-grad-cam"]
+# %% jupyter={"source_hidden": true} tags=["claim-grad-cam"]
 if QUICK:
     mean, error = focus["difference", "mean"], focus["difference", "sem"]
     between = (error["right"] ** 2 + error["wrong"] ** 2) ** 0.5
@@ -535,24 +506,18 @@ if QUICK:
 
 # %% [markdown]
 # The heat lies on the drawing more than chance would have it, for right answers and for wrong ones. The two do not differ
-# significantly: "where it is wrong it looks elsewhere" cannot be settled with so few mistakes.
-#
-# A heat map says *where*, not *what*, and not whether the answer is right. It is useful for finding a network that
-# looks at something it should not: the hospital's marker, the watermark. It proves nothing when it looks as hoped.
+# significantly: the story cannot be settled with so few mistakes. A heat map says *where*, not *what*, and not whether the answer is
+# right. It is useful for finding a network that looks at something it should not, such as a hospital's marker.
 #
 # ## 8 A rare class
 #
-# In most projects some class is rare, and it is often the one that matters. We make one: of one class only four
-# training images remain. Every class takes its turn, which gives as many runs as there are classes. Everything runs
-# on the kept features of section 4, so that a run is only a linear head. Three ways to train it: <!-- given: a setting
-# of the cell below -->
-#
-# * **plain** cross-entropy,
-# * **class weights**: an image of a class counts in inverse proportion to how many of them there are,
-# * **balanced sampler**: the loader draws images so that every class comes equally often; the few are repeated.
+# In most projects some class is rare, and often it is the one that matters. We make one: of one class only four training images
+# remain. Every class takes its turn. Three methods train the head: **plain** cross-entropy; **class weights**, by which an image of a
+# rare class counts more; a **balanced sampler**, which draws every class equally often. For comparison: a head that was given *all
+# images*, and the plain head, *forbidden* to ever name the rare class.
+# <!-- given: a setting of the cell below -->
 
-
-# %%
+# %% jupyter={"source_hidden": true}
 RARE = 4  # training images of the rare class
 mean, deviation = kept["train"].mean(0), kept["train"].std(0) + 1e-6
 inputs = {name: (values - mean) / deviation for name, values in kept.items()}
@@ -580,15 +545,7 @@ def train_head(x, y, method, seed, epochs=20):
     return head.eval()
 
 
-# %% [markdown]
-# How to score? The test set has all classes equally often. A world in which a class is as rare as in training would
-# have few of it in the test, too. From the recall of each class both scores follow: the **accuracy** in that world is
-# the mean of the recalls weighted by how frequent the classes are; the **balanced accuracy** is their plain mean. Two
-# more are added for comparison: a head that was given *all images*, and the plain head, *forbidden* to ever name the
-# rare class.
-
-
-# %%
+# %% jupyter={"source_hidden": true}
 def scored(logits, share, rare):
     """Accuracy in a world with these shares of the classes, balanced accuracy, and recall of the rare class."""
     right = (logits.argmax(1) == labels["test"]).float()
@@ -629,11 +586,7 @@ for rare in range(data.num_classes):
 imbalance = pd.DataFrame(rows)
 print(len(imbalance), "runs")
 
-# %% tags=["nbval-ignore-output"]
-measures = ["accuracy", "balanced accuracy", "recall of the rare class"]
-imbalance.groupby("method", sort=False)[measures].agg(["mean", "std"]).round(3)
-
-# %% tags=["nbval-ignore-output"]
+# %% jupyter={"source_hidden": true} tags=["nbval-ignore-output"]
 tc.plots.ranking(
     imbalance,
     "accuracy",
@@ -642,7 +595,7 @@ tc.plots.ranking(
     xlabel="accuracy at the frequencies of training; each dot is a class made rare",
 )
 
-# %% tags=["nbval-ignore-output"]
+# %% jupyter={"source_hidden": true} tags=["nbval-ignore-output"]
 tc.plots.ranking(
     imbalance,
     "recall of the rare class",
@@ -651,11 +604,8 @@ tc.plots.ranking(
     xlabel="recall of the rare class; each dot is a class made rare",
 )
 
-# %% [markdown]
-# The two figures tell different stories. In the first all ways look alike, the one that never names the rare class
-# among them. In the second they do not.
-
-# %% tags=["claim-rare-class", "claim-class-weights"]
+# %% jupyter={"source_hidden": true} tags=["claim-rare-class", "claim-class-weights"]
+measures = ["accuracy", "balanced accuracy", "recall of the rare class"]
 wide = imbalance.pivot_table(measures, "run", "method")
 lost = wide["accuracy"]["plain"] - wide["accuracy"]["plain, rare class forbidden"]
 tc.report_finding(
@@ -671,31 +621,18 @@ tc.report_finding(
     recall[REMEDIES].max() < 0.75 * recall["all images"],
 )
 
-# %% tags=["nbval-ignore-output"]
-difference = pd.DataFrame(
-    {
-        (measure, method): wide[measure][method] - wide[measure]["plain"]
-        for measure in measures[1:]
-        for method in ("class weights", "balanced sampler")
-    }
-)
-difference.agg(["mean", "std"]).T.round(3)
-
 # %% [markdown]
-# The last table gives the gain over plain training, in pairs, with its standard deviation over the classes made rare.
-# The two remedies are often recommended as if they repaired the lack of images. On features like these a linear head
-# can put all training images on their right side, the rare ones too, and then weighting them changes little. What
-# helps is more images of the rare class. And what must not be done is to report accuracy alone.
+# The two figures tell different stories. In the first, accuracy in a world in which the class is rare, all methods look alike, even
+# the one that never names the rare class. In the second they do not. Class weights and the sampler are often recommended as if they
+# repaired the lack of images. Here they do not; what helps is more images of the rare class. And accuracy alone must not be reported.
 #
 # ## 9 Several views of each image
 #
-# **Test-time augmentation** shows the network several views of an image, mirrored and cropped, and averages what it
-# says. It costs as many passes as there are views. Does it pay? Frozen features again: they are computed for each view,
-# and heads are trained with five seeds, each on three quarters of the training images. For each seed the same head is
-# scored with and without it.
+# **Test-time augmentation** averages the network's answers over several views of an image, mirrored and cropped. It costs as many
+# passes as there are views. Five heads, each trained on three quarters of the training images, with and without it:
 # <!-- given: settings of the cell below -->
 
-# %% tags=["nbval-ignore-output"]
+# %% jupyter={"source_hidden": true} tags=["nbval-ignore-output"]
 torch.manual_seed(SEED)
 views = [kept["test"], mirrored_test]
 views += [
@@ -733,30 +670,44 @@ tc.plots.ranking(
     xlabel="gain (share of images); each dot is a seed",
 )
 
-# %% tags=["nbval-ignore-output"]
-averaged.groupby("views", sort=False)["gain"].agg(["mean", "std"]).round(4)
-
-# %% tags=["claim-test-time-augmentation"]
+# %% jupyter={"source_hidden": true} tags=["claim-test-time-augmentation"]
 gains = averaged.groupby("views")["gain"].mean()
 tc.report_finding(
     "No choice of views gains or loses five points on average.", gains.abs().max() < 0.05
 )
 
 # %% [markdown]
-# Compare each mean with its standard deviation over seeds, and with its price: as many passes as views. If the gain is
-# smaller than the spread, these runs have not shown that it pays. All seeds share the same test images, so even a
-# gain that every seed has may be one of these images. <!-- given: the sentence that the cell prints -->
+# Compare each mean with its price. All heads share the same test images, so even a gain that each of them has may be one of these
+# images.
+# <!-- given: the sentence that the cell prints -->
+#
+# ## Check yourself
+#
+# **1.** Your thumbnails score 60 % on a new data set with eight classes. What do you look at first?
+# <!-- given: a made-up example -->
+#
+# <details><summary>Answer</summary>
+#
+# At the backgrounds, colours and borders: something that is not the object gives the class away.
+# </details>
+#
+# **2.** In the figure of recall by class, name two classes that differ, and two about which you cannot say.
+#
+# <details><summary>Answer</summary>
+#
+# Those whose intervals lie apart differ (the first and the last, say). Of neighbours with overlapping intervals you cannot say.
+# </details>
 #
 # ## Summary: a checklist
 #
-# 1. **Look** at the images, class by class, and at who made the parts.
-# 2. **Duplicates**: search them between the parts, and test the search with planted copies. Keep subjects together.
+# 1. **Look** at the images, class by class, and at who made the splits.
+# 2. **Duplicates**: search them between the splits, and test the search with planted copies. Keep subjects together.
 # 3. **Baselines** first: always the same class; a linear model on thumbnails.
 # 4. **Frozen features** next: minutes of work, and often most of what there is to gain.
-# 5. **Fine-tune**, until validation stops improving, and compare with intervals; several seeds, if a decision hangs on it.
+# 5. **Fine-tune**, until validation stops improving, and compare with intervals.
 # 6. **Test once.** Confusion matrix, recall of each class with its interval.
-# 7. **Look at the most certain mistakes.** Heat maps help to find what should not matter; they do not prove an answer.
-# 8. **A rare class**: report its recall and the balanced accuracy. Get more images before you tune weights.
+# 7. **Look at the most certain mistakes.** Heat maps help to find what should not matter.
+# 8. **A rare class**: report its recall. Get more images before you tune weights.
 # 9. **Views at test time** are a small thing. Measure before you pay for them.
 #
 # **What to try next**

@@ -3,13 +3,22 @@
 import contextlib
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
+import urllib.parse
 
 from toy import ROOT
 
 STARTS = 120  # seconds that JupyterLab may take to start on a busy machine
+
+
+def listens(address):
+    """Whether a server accepts connections."""
+    where = urllib.parse.urlsplit(address)
+    with contextlib.suppress(OSError), socket.create_connection((where.hostname, where.port)):
+        return True
 
 
 @contextlib.contextmanager
@@ -29,6 +38,9 @@ def jupyter_lab(course, folder):
         while not (found := re.search(r"JupyterLab is open at (\S+)\s", log.read_text(encoding="utf8"))):
             assert lab.poll() is None, log.read_text(encoding="utf8")
             assert time.monotonic() < end, log.read_text(encoding="utf8")
+            time.sleep(0.2)
+        while not listens(found[1]):  # the address is told a moment before
+            assert time.monotonic() < end, "nothing listens"
             time.sleep(0.2)
         yield found[1]
     finally:

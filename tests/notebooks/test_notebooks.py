@@ -153,6 +153,12 @@ def test_a_planted_fault_is_found(pair, change, expected):
     assert any(expected in fault for fault in faults), faults
 
 
+def test_a_pages_size_counts_what_a_reader_sees(tmp_path):
+    text = "# %% [markdown]\n# # Two words\n# <!-- given: not for readers -->\n\n# %%\na = 1\n\nb = 2\n\n"
+    (source := tmp_path / "page.py").write_text(text + '# %% jupyter={"source_hidden": true}\ntl.fit(model, data)\n')
+    assert [*notebooks.sizes(source).values()][:5] == [2, 0, 2, 2, 1]  # words, minutes, lines of code, trainings
+
+
 def test_prose_alone_is_taken_over_without_executing(pair):
     pair.write_text(SOURCE.replace("Title", "Other title"), encoding="utf8")
     assert notebooks.take_over_prose(pair)

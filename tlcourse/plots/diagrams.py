@@ -21,12 +21,12 @@ def blocks(trains: Mapping[str, Sequence[str]], *, title: str, names: Sequence[s
     for row, (method, chosen) in enumerate(trains.items()):
         axis.text(-0.15, -row, method, ha="right", va="center")
         for place, name in enumerate(names):
-            random = name == "head" or method == "from scratch"
             face = METHOD_COLOURS.get(method, GREY) if name in chosen else "#DDDDDD"
-            corner, size = (place, -row - 0.3), (0.86, 0.6)
-            box = FancyBboxPatch(corner, *size, "round,pad=0,rounding_size=0.08", fc=face, ls="--" if random else "-")
+            line = "--" if name == "head" or method == "from scratch" else "-"
+            box = FancyBboxPatch((place, -row - 0.3), 0.86, 0.6, "round,pad=0,rounding_size=0.08", fc=face, ls=line)
             axis.add_patch(box)
-            axis.text(place + 0.43, -row, name, ha="center", va="center", color="white" if name in chosen else "black")
+            size, text = min(9, 70 / len(names)), "white" if name in chosen else "black"
+            axis.text(place + 0.43, -row, name, ha="center", va="center", color=text, size=size)
     axis.set(xlim=(-1.5, len(names)), ylim=(-len(trains) + 0.4, 0.5))
     axis.axis("off")
     chart.suptitle(title, fontsize=11)
