@@ -32,6 +32,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Subset, TensorDataset
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
+import tlcourse as tc
 import tlhelpers as tl
 from tlcourse.detection.boxes import check_boxes
 from tlcourse.detection.training import mean_average_precision

@@ -21,8 +21,8 @@ except ImportError:  # Python 3.10
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 CLASSES = ("red", "green")
-# VGG16 has half a gigabyte of weights; the other architectures have each of its parts.
-EVERY_ARCH = [pytest.param(name, marks=[pytest.mark.slow] * (name == "vgg16_bn")) for name in ARCHS]
+# These have a third of a gigabyte of weights or more.
+EVERY_ARCH = [pytest.param(name, marks=[pytest.mark.slow] * (name in ("vgg16_bn", "vit_b_16"))) for name in ARCHS]
 
 
 def cases(names, *rows, **options):

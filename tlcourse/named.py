@@ -15,8 +15,9 @@ import pooch
 from PIL import Image
 from torchvision.datasets import Flowers102, OxfordIIITPet
 
+from tlcourse.cards import card_of
 from tlcourse.download import cache_folder, explain_failures, fetch
-from tlhelpers.data.dataset import DataCard, ImageData, ImageSplit
+from tlhelpers.data.dataset import ImageData, ImageSplit
 from tlhelpers.data.folder import load_folder
 from tlhelpers.data.splits import split_indices
 from tlhelpers.errors import DataError
@@ -26,42 +27,6 @@ Folder = str | os.PathLike[str] | None
 
 HYMENOPTERA = "https://download.pytorch.org/tutorial/hymenoptera_data.zip"
 HYMENOPTERA_SHA256 = "fbc41b31d544714d18dd1230b1e2b455e1557766e13e67f9f5a7a23af7c02209"
-MEDMNIST = "MedMNIST v2 (Yang et al. 2023, https://medmnist.com), made from"
-NOT_MEDICAL = "a diagnostic device: validation scores are too high, since patients may also be in training; "
-
-_TEXTS = {  # name -> summary, source, licence, what it must not be taken for
-    "hymenoptera": (
-        "photographs of ants and bees: 244 for training, 153 for validation, no test set",
-        "https://pytorch.org/tutorials/beginner/transfer_learning_tutorial.html, a small part of ImageNet",
-        "none given; research and teaching",
-        "a benchmark: 153 images cannot tell 93 % from 96 %, and ImageNet networks may have seen them",
-    ),
-    "flowers102": (
-        "photographs of 102 kinds of flowers: 10 a class for training, 10 for validation, 6,149 for testing",
-        "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/ (Nilsback and Zisserman 2008)",
-        "none given; photographs gathered from the web, for research",
-        "balanced: classes of the test set differ in size, so papers report the mean over classes",
-    ),
-    "oxford_pets": (
-        "photographs of 37 breeds, 12 of cats and 25 of dogs, about 200 a breed; half of them for testing",
-        "https://www.robots.ox.ac.uk/~vgg/data/pets/ (Parkhi et al. 2012)",
-        "CC BY-SA 4.0; the photographers keep their rights",
-        "unseen by ImageNet networks: many of the breeds are ImageNet classes; and the validation set is drawn here",
-    ),
-    "pneumonia_mnist": (
-        "chest radiographs of children, normal or pneumonia: 4,708 for training, 524 validation, 624 test",
-        f"{MEDMNIST} Kermany et al. 2018",
-        "CC BY 4.0",
-        f"{NOT_MEDICAL}children of one hospital, cropped to a square and shrunk",
-    ),
-    "retina_mnist": (
-        "photographs of the retina, graded 0 to 4 by the damage of diabetes: 1,080 training, 120 validation, 400 test",
-        f"{MEDMNIST} DeepDRiD (Liu et al. 2022)",
-        "CC BY 4.0",
-        f"{NOT_MEDICAL}several photographs of one person are in it",
-    ),
-}
-CARDS = {name: DataCard(name, *texts) for name, texts in _TEXTS.items()}
 
 
 def load_hymenoptera(*, root: Folder = None, verbose: bool = True) -> ImageData:
@@ -71,7 +36,7 @@ def load_hymenoptera(*, root: Folder = None, verbose: bool = True) -> ImageData:
         with explain_failures(archive):
             pooch.Unzip(extract_dir="hymenoptera")(str(archive), "fetch", None)
         root = archive.with_name("hymenoptera") / "hymenoptera_data"
-    return load_folder(root, name="hymenoptera", card=CARDS["hymenoptera"], verbose=verbose)
+    return load_folder(root, name="hymenoptera", card=card_of("hymenoptera"), verbose=verbose)
 
 
 def load_flowers102(*, root: Folder = None) -> ImageData:
@@ -81,7 +46,7 @@ def load_flowers102(*, root: Folder = None) -> ImageData:
     for name in ("train", "val", "test"):
         found = _torchvision(Flowers102, "flowers-102", root, files, 345e6, split=name)
         splits.append(_split(name, found.classes, found._image_files, found._labels))
-    return ImageData("flowers102", splits[0], splits[1], splits[2], CARDS["flowers102"])
+    return ImageData("flowers102", splits[0], splits[1], splits[2], card_of("flowers102"))
 
 
 def load_oxford_pets(*, root: Folder = None, val: float = 0.15, seed: int = 0) -> ImageData:
@@ -96,7 +61,7 @@ def load_oxford_pets(*, root: Folder = None, val: float = 0.15, seed: int = 0) -
         paths, labels = ([values[i] for i in rows] for values in (both._images, both._labels))
         splits.append(_split(name, both.classes, paths, labels))
     test = _split("test", both.classes, last._images, last._labels)
-    return ImageData("oxford_pets", splits[0], splits[1], test, CARDS["oxford_pets"])
+    return ImageData("oxford_pets", splits[0], splits[1], test, card_of("oxford_pets"))
 
 
 def _torchvision(dataset: Any, name: str, root: Folder, files: dict[str, str], size: float, *, split: str) -> Any:
@@ -167,4 +132,4 @@ def _medmnist(name: str, class_name: str, size: int, root: Folder, prefix: str =
         keys = [f"{split}/{i}" for i in range(len(images))]
         load: Any = functools.partial(operator.getitem, images.imgs)
         splits.append(ImageSplit(load, images.labels[:, 0], classes, keys=keys, name=split))
-    return ImageData(name, splits[0], splits[1], splits[2], CARDS[name])
+    return ImageData(name, splits[0], splits[1], splits[2], card_of(name))

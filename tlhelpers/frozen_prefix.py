@@ -22,10 +22,11 @@ _FIXED_FILES.add("timm.layers.adaptive_avgmax_pool")
 _FIXED = (nn.MaxPool2d, nn.AvgPool2d, pooling._AdaptiveAvgPoolNd, pooling._AdaptiveMaxPoolNd, nn.Upsample)
 _RANDOM = (nn.RReLU, activation.MultiheadAttention)
 _FIXED_CALLS = {
-    *(operator.add, operator.mul, operator.sub, operator.truediv, operator.getitem, getattr),
-    *(torch.add, torch.mul, torch.cat, torch.flatten, torch.mean, torch.relu, torch.sigmoid),
+    *(operator.add, operator.mul, operator.sub, operator.truediv, operator.floordiv, operator.eq, operator.getitem),
+    *(torch.add, torch.mul, torch.cat, torch.flatten, torch.mean, torch.permute, torch.relu, torch.sigmoid),
     *(functional.relu, functional.gelu, functional.silu, functional.adaptive_avg_pool2d, functional.avg_pool2d),
-    *("add", "mul", "mean", "flatten", "view", "reshape", "permute", "contiguous", "relu", "size"),
+    *(functional.layer_norm, torch._assert, getattr),
+    *("add", "mul", "mean", "flatten", "view", "reshape", "permute", "expand", "contiguous", "relu", "dim", "size"),
 }
 # Functions that are random unless training=False; the number is the position of that argument.
 _RANDOM_IN_TRAINING: dict[Any, int] = {stochastic_depth: 3, functional.dropout: 2}

@@ -14,14 +14,17 @@ from __future__ import annotations
 import argparse
 import base64
 import copy
+import functools
 import hashlib
 import io
 import json
+import math
 import os
+import queue
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +66,7 @@ def main() -> int:
     if options.command == "sizes":
         times = json.loads(TIMES.read_text(encoding="utf8"))
         rows = {
-            name_of(path): {**sizes(path), "seconds": times.get(name_of(path), {}).get("seconds")} for path in chosen
+            name_of(path): {**sizes(path), "seconds": times.get(name_of(path), {}).get("seconds", 0)} for path in chosen
         }
         print(pd.DataFrame(rows).T.to_string())
         return 0
@@ -121,10 +124,16 @@ def sizes(source: Path) -> dict[str, int]:
     lines = [sum(bool(line.strip()) for line in text.splitlines()) for text in seen]
     every = "\n".join(cell.source for cell in code)
     trainings, drawings = (
-        len(re.findall(pattern, every)) for pattern in (r"tl\.(?:fit|train_within)\(", r"plots\.blocks\(")
+        len(re.findall(pattern, every))
+        for pattern in (r"tl\.(?:fit|train_within)\(", r"plots\.(?:blocks|flow|overlap)\(")
     )
     found = {"words": words, "minutes": round(words / 150 + sum(lines) / 20)}  # 150 words or 20 lines of code a minute
-    found |= {"code lines": sum(lines), "longest cell": max(lines), "trainings": trainings, "drawings": drawings}
+    found |= {
+        "code lines": sum(lines),
+        "longest cell": max(lines, default=0),
+        "trainings": trainings,
+        "drawings": drawings,
+    }
     return found
 
 
@@ -140,6 +149,27 @@ def take_over_prose(source: Path) -> bool:
     return True
 
 
+class _Client(NotebookClient):
+    """A client that asks for messages every second: with widgets it can miss the wake-up for one, and wait for ever."""
+
+    async def async_start_new_kernel_client(self) -> Any:
+        client = await super().async_start_new_kernel_client()
+        for channel in (client.shell_channel, client.iopub_channel):
+            channel.get_msg = functools.partial(_asking, channel.get_msg)
+        return client
+
+
+async def _asking(get_message: Callable[..., Any], timeout: float | None = None) -> Any:
+    """The next message of a channel; `queue.Empty` after `timeout` seconds without one."""
+    end = math.inf if timeout is None else time.monotonic() + timeout
+    while True:
+        try:
+            return await get_message(timeout=1)
+        except queue.Empty:
+            if time.monotonic() >= end:
+                raise
+
+
 def execute(book: Any, folder: Path) -> tuple[Any, float]:
     """An executed copy of a notebook and the seconds it took, run in `folder` by this interpreter.
 
@@ -151,7 +181,7 @@ def execute(book: Any, folder: Path) -> tuple[Any, float]:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # why: tlhelpers/__init__.py
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this environment's kernel, not one of the same name elsewhere
     resources = {"metadata": {"path": str(folder)}}
-    client = NotebookClient(book, timeout=CELL_LIMIT, kernel_name="python3", resources=resources, record_timing=False)
+    client = _Client(book, timeout=CELL_LIMIT, kernel_name="python3", resources=resources, record_timing=False)
     start = time.perf_counter()
     client.execute()
     seconds = time.perf_counter() - start

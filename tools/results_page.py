@@ -16,13 +16,17 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "tlcourse" / "measurements" / "data"
 ABOUT = {
-    "00_start_here": ("Start here", "a check of the machine, the map, a first prediction"),
+    "00_start_here": ("Start here", "a check of the machine, a first prediction"),
     "12_1_concept": (
         "12.1 The concept",
         "what transfers, and how much data and time it saves",
     ),
     "12_2_1_feature_extraction": ("12.2.1 Feature extraction", "a frozen backbone whose features are computed once"),
     "12_2_2_fine_tuning": ("12.2.2 Fine-tuning", "how fast, how deep and for how long to train the backbone"),
+    "12_2_3_modern_practice": (
+        "12.2.3 Modern practice",
+        "probe first, averaged weights, LoRA, choosing a network, transformers",
+    ),
     "12_3_pretrained_models": (
         "12.3 Pre-trained models",
         "five families of networks, their costs, their preprocessing",
@@ -38,8 +42,9 @@ ABOUT = {
         "12.5 A worked example",
         "from a folder of images to a saved model, usual mistakes included",
     ),
-    "12_6_takeaways": ("12.6 What to remember", "a recipe, textbook claims and what was measured, a self-test"),
-    "12_7_explorers": ("12.7 Explorers", "controls to move: depth, data, learning rate, feature maps, heat maps"),
+    "12_6_takeaways": ("12.6 What to remember", "a decision guide, fifteen claims and what was measured, a self-test"),
+    "12_7_explorers": ("12.7 Explorers", "four questions, and controls to answer them with"),
+    "glossary": ("Glossary", "the terms of the chapter, one sentence each"),
     "lab1_concepts": ("Lab 1: the concepts", "three questions, three small experiments"),
     "lab2_vgg16_features": (
         "Lab 2: VGG16 as a feature extractor",

@@ -2,8 +2,8 @@
 # # 12.1 Why start from somebody else's network?
 #
 # You have ten drawings each of birds, bugs, mammals and vehicles, an afternoon and a laptop. A network with eleven million
-# weights will overfit forty images long before it learns what a wing is. Yet good classifiers are trained on so few images. They start
-# from a network that was already trained on many other images.
+# weights will overfit forty images long before it learns what a wing is. Yet good classifiers are trained on so few images.
+# They start from a network that was already trained on many other images.
 #
 # **What you will learn**
 #
@@ -37,9 +37,9 @@ print(profile)
 
 # %% [markdown]
 # **The quick profile** needs no downloads. We trained its ResNet18 on Tiny ImageNet, 80,800 photographs of 64 pixels, so it
-# is much weaker than one trained on all of ImageNet. The images of this page are *safari*: emoji on made-up backgrounds, three styles for
-# training, a fourth for validation, a fifth for the test. `TL_PROFILE=full` takes ImageNet's weights, and photographs of
-# ants and bees.
+# is much weaker than one trained on all of ImageNet. The images of this page are *safari*: emoji on made-up backgrounds,
+# three styles for training, a fourth for validation, a fifth for the test. `TL_PROFILE=full` takes ImageNet's weights, and
+# photographs of ants and bees.
 # <!-- given: the model card, and the data card of safari -->
 #
 # ## 1 One network, four ways to train it
@@ -54,8 +54,9 @@ few.show(16)
 
 # %% [markdown]
 # We train the same ResNet18 four times on these forty images. **From scratch** it starts from random weights. The other
-# three start from weights that were learned on photographs, with a new last layer. **Frozen**: only the last layer
-# learns. **Last block**: the last of four blocks, with three quarters of the weights, learns as well. **Everything**: all layers learn.
+# three start from weights that were learned on photographs, with a new last layer. [**Frozen**](glossary.ipynb#Frozen): only
+# the last layer learns. **Last block**: the last of four blocks, with three quarters of the weights, learns as well.
+# **Everything**: all layers learn.
 
 # %% tags=["nbval-ignore-output"]
 tc.plots.blocks(
@@ -70,7 +71,7 @@ tc.plots.blocks(
 
 # %% [markdown]
 # `tl.fit` trains whatever is not frozen. Each run goes on until its validation accuracy has not improved for eight epochs,
-# and keeps the weights of its best epoch. Guess before you look: how far apart will the four be?
+# and keeps the weights of its best [epoch](glossary.ipynb#Epoch). Guess before you look: how far apart will the four be?
 # <!-- given: settings of the cell below -->
 
 # %% tags=["nbval-ignore-output"]
@@ -113,18 +114,20 @@ print(
 
 # %% [markdown]
 # All four have the same architecture. *From scratch* and *everything* train all layers, and differ in their starting
-# weights. **Transfer learning** is this reuse of a network that was trained on one task, the **source task**, as the starting
-# point for another, the **target task**.
+# weights. [**Transfer learning**](glossary.ipynb#Transfer-learning) is this reuse of a network that was trained on one task,
+# the [**source task**](glossary.ipynb#Source-task), as the starting point for another, the [**target
+# task**](glossary.ipynb#Target-task).
 #
 # > **Careful.** This is one run of each. With so few test images each figure is uncertain by about 8 points, so the three
-# > that start from pre-trained weights show no significant difference. Sections 6 and 7 have five runs, on more images and
-# > real photographs.
+# > that start from [pre-trained](glossary.ipynb#Pre-trained) weights show no significant difference. Sections 6 and 7 have
+# > five runs, on more images and real photographs.
 # <!-- given: the 95 % interval of a proportion of 160 images -->
 #
 # ## 2 What is it that transfers?
 #
-# A classifier has two pieces. The **backbone** turns an image into a list of numbers, its **features**. The **head**, the
-# last linear layer, turns features into a score for each class, the **logits**. In plain PyTorch:
+# A classifier has two pieces. The [**backbone**](glossary.ipynb#Backbone) turns an image into a list of numbers, its
+# [**features**](glossary.ipynb#Features). The [**head**](glossary.ipynb#Head), the last linear layer, turns features into a
+# score for each class, the **logits**. In plain PyTorch:
 
 # %%
 network = tl.load_model(ARCH)  # with the head of its source task
@@ -144,7 +147,7 @@ print("images", tuple(images.shape), "→ features", tuple(features.shape))
 
 # %%
 for parameter in network.parameters():
-    parameter.requires_grad = False  # freeze everything ...
+    parameter.requires_grad = False  # freeze the parameters ...
 network.fc = nn.Linear(network.fc.in_features, few.num_classes)  # ... and add a new head
 
 trainable = sum(p.numel() for p in network.parameters() if p.requires_grad)
@@ -153,7 +156,7 @@ print(f"{trainable:,} of {total:,} parameters will be trained")
 
 # %% [markdown]
 # If only the head is trained, that is **feature extraction** ([12.2.1](12_2_1_feature_extraction.ipynb)). If the backbone or a
-# part of it is trained further, that is **fine-tuning** ([12.2.2](12_2_2_fine_tuning.ipynb)).
+# part of it is trained further, that is [**fine-tuning**](glossary.ipynb#Fine-tuning) ([12.2.2](12_2_2_fine_tuning.ipynb)).
 #
 # ## 3 What do the layers see?
 #
@@ -191,8 +194,8 @@ assert (oriented < 0.3).mean() > 0.1  # spots of colour
 # Stripes and borders between light and dark are edge detectors; many others are spots of one colour. For the first layer
 # "edges and colours" is right.
 #
-# Each channel of a layer makes an **activation map** of an image: how strongly it responds at each place. Follow one image
-# through the network:
+# Each channel of a layer makes an [**activation map**](glossary.ipynb#Feature-map) of an image: how strongly it responds at
+# each place. Follow one image through the network:
 
 # %% jupyter={"source_hidden": true} tags=["nbval-ignore-output"]
 import numpy as np
@@ -212,9 +215,7 @@ tc.plots.activation_maps(
 )
 
 # %% [markdown]
-# In the stem one recognises the outlines. From `layer3` on nothing can be recognised any more. That alone does not show
-# that the network has understood something: the maps are only a few pixels wide, and those of a random network are as
-# small.
+# In the stem one recognises the outlines. From `layer3` on nothing can be recognised any more.
 #
 # What would a channel respond to most? Start from noise, and change the pixels by gradient ascent so that one channel
 # responds more and more strongly. The channels below were drawn at random from the quarter that responds most to our
@@ -233,15 +234,14 @@ for layer in ("layer1", "layer2", "layer3", "layer4"):
 tl.plots.image_grid(made, titles, title="Images made to excite one channel", columns=6)
 
 # %% [markdown]
-# Stripes and edges at first; then dots, curves and textures; in the last block larger shapes. What they show is a matter of
-# taste. We need a measure.
+# Stripes and edges at first; then dots, curves and textures; in the last block larger shapes. We need a measure.
 #
 # ## 4 Is it the training, or the architecture?
 #
-# A **linear probe** asks what a block knows. It takes the block's features (here the mean of each channel over all
-# positions), trains a linear classifier on them, and reports its accuracy on other images. A linear classifier can do well
-# even on random features. So the same probe is made on a network with random weights: **what pre-training adds is the
-# difference**.
+# A [**linear probe**](glossary.ipynb#Linear-probe) asks what a block knows. It takes the block's features (here the mean of
+# each channel over all positions), trains a linear classifier on them, and reports its accuracy on other images. A linear
+# classifier can do well even on random features. So the same probe is made on a network with random weights: **what
+# pre-training adds is the difference**.
 #
 # We probe every block for two tasks: one **near** the source (all eight classes of safari) and one **far** from it
 # (handwritten digits: no colour, no texture, no background).
@@ -390,14 +390,13 @@ print(
 
 # %% [markdown]
 # The stem has hardly changed, the last block most. Read the green line against the grey one: similar inputs alone give a
-# CKA of a half in the stem. This agrees with a feature hierarchy, though a later block also passes on the changes of all
-# blocks before it. Whether freezing early blocks helps, [12.2.2](12_2_2_fine_tuning.ipynb) measures.
+# CKA of a half in the stem.  Whether freezing early blocks helps, [12.2.2](12_2_2_fine_tuning.ipynb) measures.
 #
 # ## 6 Less data, less time?
 #
-# Textbooks promise both. One run proves little, so we measured them beforehand with five seeds, each method trained until
-# validation stopped improving, at a learning rate chosen on validation images. First for different numbers of training
-# images:
+# Textbooks promise that transfer needs less data and less time. One run proves little, so we measured them beforehand with
+# five seeds, each method trained until validation stopped improving, at a learning rate chosen on validation images. First
+# for different numbers of training images:
 
 # %% jupyter={"source_hidden": true} tags=["nbval-ignore-output"]
 refinements = tc.load_results("refinements")
@@ -530,7 +529,7 @@ assert (ends["train_clean"] > 0.93).all()
 
 # %% [markdown]
 # Both fit nearly all their training images. With pre-training the gap to the test images is smaller, and still large. It
-# contains overfitting and the new drawing style.
+# contains [overfitting](glossary.ipynb#Overfitting) and the new drawing style.
 #
 # ## Check yourself
 #

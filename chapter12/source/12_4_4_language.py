@@ -1,38 +1,42 @@
 # %% [markdown]
 # # 12.4.4 Language
 #
-# The same idea without images. A network that has read a great many sentences is taken over, and a new head learns
-# from few examples whether a sentence is praise or blame.
+# You have 64 film reviews, each one sentence long, and know which are positive. A new one arrives: "The seats were hard, but I
+# forgot about them after a minute." Positive or negative? Sixty-four sentences contain few of the words that people use. A
+# network that has read a billion pairs of sentences knows most of them. Does transfer learning work for text as it does for
+# images?
+# <!-- given: the model card of all-MiniLM-L6-v2 -->
 #
 # **What you will learn**
 #
-# * what takes the place of pixels, backbone and features when the input is text,
-# * how frozen *embeddings* with a linear head compare with fine-tuning,
-# * why counting words goes wrong, and on which sentences,
-# * how far "the same recipe works for language" holds, measured with several seeds,
-# * LoRA, which fine-tunes by training few numbers beside frozen weights.
+# * what takes the place of pixels, backbone and features,
+# * how to train a head on frozen sentence *embeddings*, in ten lines,
+# * when fine-tuning the encoder pays,
+# * LoRA: fine-tuning with very few trainable parameters,
+# * which sentences go wrong, and how an average hides it.
 #
-# **Time:** about a minute on 2 CPU cores; the last cell prints what it took here.
+# **Time:** twenty minutes to read; one or two minutes of computing on 2 CPU cores in the quick profile.
 
 # %% tags=["nbval-ignore-output"]
 import time
 
 start = time.perf_counter()
 
-import inspect
-
 import pandas as pd
 import torch
+from torch import nn
+from torch.nn import functional
 
 import tlcourse as tc
 import tlhelpers as tl
-from tlcourse.language.lora import LoRA, add_lora
 
 profile = tl.use_profile()
 QUICK = profile.name == "quick"
 SEED = profile.seed
-READY = tc.language.available()
 print(profile)
+
+# %% jupyter={"source_hidden": true}
+READY = tc.language.available()
 if not READY:
     print(
         "The sentence encoder is not installed, so the cells that need it do nothing; "
@@ -40,236 +44,290 @@ if not READY:
     )
 
 # %% [markdown]
-# ## 1 The data: praise and blame
+# ## 1 On real film reviews
 #
-# In the quick profile the sentences were **written for this course**: patterns with gaps, filled with words. They are
-# not what people write, and a score on them says little about real reviews. The full profile downloads sentences from
-# real film reviews (Hutto and Gilbert 2014) instead; section 5 shows what was measured on both. <!-- given: source -->
-
-# %%
-reviews = tc.language.load_template_reviews() if QUICK else tc.language.load_movies()
-print(len(reviews.train), "for training,", len(reviews.test), "for the test")
-for text, label in zip(
-    reviews.test.texts[:6], reviews.test.labels[:6].tolist(), strict=True
-):
-    print(f"{('blame', 'praise')[label]:7} {text}")
-
-# %% [markdown]
-# No pattern of the test set occurs in training, and a third of its words of praise and blame do not either. Some
-# sentences are **turned**: their words point the other way. "Far from dull" is praise although *dull* is not.
-
-# %%
-turned = [
-    text
-    for text, flag in zip(reviews.test.texts, reviews.test.turned, strict=False)
-    if flag
-]
-print("\n".join(turned[:3]))
-
-# %% [markdown]
-# ## 2 The simplest method: counting words
+# First the answer, measured on sentences from real reviews (Hutto and Gilbert 2014): up to 600 for training, 600 for the test,
+# half of them positive. Four methods:
 #
-# A **bag of words** is a table that counts, for each sentence, how often each word (and each pair of neighbours) occurs
-# in it; the order is lost. A logistic regression on these counts is the method to beat. It begins from nothing: what a
-# word means it must learn from these few sentences.
-
-# %%
-few = reviews.train.draw(64, seed=SEED)
-counting = tc.language.bag_of_words(few)
-answers = {"bag of words": torch.as_tensor(counting.predict(list(reviews.test.texts)))}
-assert answers["bag of words"].shape == reviews.test.labels.shape
-print("sentences that it learned from:", len(few))
-
-# %% [markdown]
-# ## 3 What takes the place of the backbone
+# * **Bag of words**: a logistic regression on how often each word, and each pair of neighbours, occurs. It must learn every
+#   word from the training set.
+# * **Frozen embeddings**: a pre-trained encoder turns a sentence into 384 numbers, its *embedding*. Only a linear head trains.
+# * **Last layer** and **everything**: the last of the encoder's six layers trains, too, or the whole encoder.
 #
-# | with images | with sentences |
-# |---|---|
-# | pixels | **tokens**: words, or pieces of rarer words, each a number in a list |
-# | normalisation as the weights expect | the *tokenizer* that belongs to the weights |
-# | convolutional backbone | **transformer encoder**: in each layer every token looks at all others |
-# | pooled features | **embedding**: the mean over the tokens, one vector for a sentence |
-# | head | head: a linear layer |
-#
-# The encoder here is *all-MiniLM-L6-v2*, a BERT of six layers that was trained on pairs of sentences that belong
-# together. It arrives with pip, and its files are checked by hash. <!-- given: source -->
+# The right panel shows sentences *written for this course*: templates filled with words. The test set has other templates, and
+# a third of its sentiment words, such as *tedious*, never occur in training.
+# <!-- given: tlcourse/language/reviews.py and encoder.py -->
 
-# %% tags=["nbval-ignore-output"]
-if READY:
-    model = tc.language.load_classifier(seed=SEED)
-    parameters = sum(p.numel() for p in model.encoder.parameters())
-    print(f"{parameters / 1e6:.1f} million parameters in {len(model.layers)} layers")
-    example = model.tokenizer.encode("Far from tedious, that dialogue.")
-    print(example.tokens)
-    print(example.ids)
-
-# %% [markdown]
-# `[CLS]` and `[SEP]` mark the beginning and the end. Sentences of a batch have different lengths, so shorter ones are
-# filled up with a token that means nothing, and a **mask** tells every layer to look past it. With images one crops;
-# with sentences one masks. A mask that is forgotten changes the embedding silently, so we check:
-
-# %%
-if READY:
-    alone = model.embed(["A lovely film."])
-    in_company = model.embed(
-        ["A lovely film.", "This one is a good deal longer, and so the other is filled up."]
-    )
-    assert torch.allclose(alone[0], in_company[0], atol=0.05), (
-        "padding has leaked into the embedding"
-    )
-
-# %% [markdown]
-# ## 4 The same recipe
-#
-# The three ways are those of images: a head on frozen features, the last layer too, everything. The learning rate of
-# the encoder is smaller than the head's. `tc.language.train` calls `tl.train_epoch`, the same loop that trained the
-# ResNets: to the loop, a batch of tokens is a batch. Frozen layers stay in evaluation mode, which here turns off their
-# *dropout*; a transformer has no BatchNorm.
-
-# %% tags=["nbval-ignore-output"]
-if READY:
-    for method in tc.language.METHODS:
-        model = tc.language.load_classifier(seed=SEED)
-        loss = tc.language.train(model, few, method, seed=SEED)
-        answers[method] = model.predict(reviews.test.texts).argmax(dim=1)
-        print(f"{method:18} mean training loss {loss:.2f}")
-
-# %% tags=["nbval-ignore-output"]
-flags = torch.tensor(reviews.test.turned, dtype=torch.bool)
-rows = {}
-for method, found in answers.items():
-    right = found == reviews.test.labels
-    rows[method] = {"all test sentences": right.float().mean().item()}
-    if len(flags):
-        rows[method]["turned"] = right[flags].float().mean().item()
-        rows[method]["not turned"] = right[~flags].float().mean().item()
-pd.DataFrame(rows).T.round(3)
-
-# %%
-if READY and QUICK:
-    best = max(rows[method]["all test sentences"] for method in tc.language.METHODS)
-    assert best > rows["bag of words"]["all test sentences"]
-if QUICK:
-    counted = rows["bag of words"]
-    print(
-        f"Counting words: {counted['turned']:.0%} of the turned sentences, {counted['not turned']:.0%} of the others."
-    )
-    assert counted["turned"] < counted["not turned"]
-if READY and QUICK:
-    encoders = [rows[method] for method in tc.language.METHODS]
-    turned, others = ([row[kind] for row in encoders] for kind in ("turned", "not turned"))
-    print(
-        f"The encoder: {min(turned):.0%} to {max(turned):.0%} and {min(others):.0%} to {max(others):.0%}."
-    )
-    assert max(turned) < counted["turned"]
-    assert min(others) > counted["not turned"]
-
-# %% [markdown]
-# Compare the columns. The pre-trained encoder wins on the sentences whose words mean what they say, and only there.
-# "Far from dull" misleads it even more than it misleads counting words: it knows very well what *dull* means, and the
-# training set hardly shows it that "far from" reverses it. One run with one seed shows that the recipe works; section 5
-# compares the methods.
-#
-# ## 5 Which way is better? Several seeds
-#
-# Every way, with different numbers of training sentences, each drawn anew for every seed; measured beforehand by the
-# command that the next cell prints, on our sentences and on sentences from **real film reviews**. Every way that trains
-# the network takes equally many steps. The learning rates are usual ones and were not searched for.
-
-# %% tags=["nbval-ignore-output"]
+# %% jupyter={"source_hidden": true} tags=["nbval-ignore-output"]
 measured = tc.load_results("language")
-print(measured)
-NAMES = {"written": "written for this course", "movies": "real film reviews"}
+NAMES = {"movies": "real film reviews", "written": "written for this course"}
 runs = measured.runs.assign(data=measured.runs["data"].map(NAMES))
-print("{steps} steps of {batch} sentences each".format(**measured.facts["settings"]))
 tc.plots.lines(
-    runs,
+    runs.sort_values("data"),
     "train_sentences",
     "accuracy",
     by="method",
     panel="data",
-    title="Praise or blame, by number of training sentences",
+    title="Positive or negative? Test accuracy by number of training sentences",
     xlabel="training sentences (logarithmic)",
-    ylabel="right test sentences",
+    ylabel="accuracy on the test set",
     log=True,
     levels=dict.fromkeys(NAMES.values(), 0.5),
 )
 
 # %% [markdown]
-# On real reviews with all training sentences, counting words comes within 4 points of frozen embeddings and 7 of the best
-# method: with so many examples it has met most of the words. On our sentences it is hardly better than guessing: a third
-# of the test set's words of praise and blame never occur in training.
+# With 64 film reviews the bag of words is right 58 % of the time, frozen embeddings 71 %: the encoder knows words that these
+# 64 sentences never show. With 600 reviews the bag of words has met more words and reaches 71 %, frozen embeddings 75 %,
+# fine-tuning everything 78 %. On the course's sentences the bag of words stays near 50 %, which is guessing; with 240 of them
+# frozen embeddings reach 68 % and everything 73 %.
 #
-# Two claims of textbooks can now be held against the measurement. The first: **the same recipe works for language**. We
-# say that it works if, with all training sentences, the best of the ways beats counting words by more than the two
-# spreads together. (The best way is picked on the test set here, which flatters it a little, and the spread is that of
-# seeds, not of other sentences.)
+# Two claims of textbooks can be checked. First: **the same recipe works for language**.
 # <!-- given: tlcourse/measurements/data/language.json -->
 
-# %% tags=["nbval-ignore-output"]
-methods = list(tc.language.METHODS)
+# %% jupyter={"source_hidden": true} tags=["claim-same-recipe"]
+methods, lines = list(tc.language.METHODS), []
 table = runs.groupby(["data", "train_sentences", "method"])["accuracy"].agg(["mean", "std"])
-(100 * table.unstack("method").swaplevel(axis=1).sort_index(axis=1)).round(1)
-
-# %% tags=["claim-same-recipe"]
-for name, of_data in table.groupby("data"):
-    of_most = of_data.loc[name].loc[of_data.index.get_level_values(1).max()]
-    counted = of_most.loc["bag of words"]
-    tuned = of_most.loc[of_most.loc[methods, "mean"].idxmax()]
+for name in NAMES.values():
+    of_data = table.loc[name]
+    largest = of_data.index.get_level_values(0).max()
+    of_most = of_data.loc[largest]
+    counted, tuned = of_most.loc["bag of words"], of_most.loc["everything"]
+    assert of_most.loc[methods, "mean"].idxmax() == "everything"
     assert tuned["mean"] - counted["mean"] > tuned["std"] + counted["std"], name
-print(
-    "With all training sentences the pre-trained encoder is clearly ahead of counting words,\n"
-    "on our sentences and on real reviews."
-)
+    lines.append(
+        f"{largest} sentences, {name}: bag of words {counted['mean']:.1%}, "
+        f"pre-trained encoder, fine-tuned {tuned['mean']:.1%}."
+    )
+print("\n".join(lines))
 
 # %% [markdown]
-# The second: **fine-tuning beats frozen embeddings**. Training more of the network gives it more to learn with, and more
-# to spoil. We take the differences seed by seed, since both ways saw the same sentences under the same seed. In points,
-# mean ± standard deviation:
+# Second: **fine-tuning beats frozen embeddings**. The differences, with 95 % intervals over five seeds:
+# <!-- given: settings of the next cell -->
 
-# %% tags=["nbval-ignore-output"]
+# %% jupyter={"source_hidden": true} tags=["claim-fine-tuning-beats-frozen"]
+lines, against = ["Everything minus frozen embeddings, in points:"], {}
+for name in NAMES.values():
+    for size, rows in runs[runs["data"] == name].groupby("train_sentences"):
+        compared = tc.compare_methods(rows, "accuracy", "method")
+        assert compared.index[0] == "everything"
+        row = against[name, size] = 100 * compared.loc["frozen embeddings"].astype(float)
+        lines.append(
+            f"{name}, {size} sentences: {row.mean_difference:+.1f} ({row.low:+.1f} to {row.high:+.1f});"
+        )
+assert against["real film reviews", 600].low > 1 > 0 > against["real film reviews", 64].low
+assert (
+    against["written for this course", 240].low
+    > 1
+    > 0
+    > against["written for this course", 16].low
+)
 by_seed = runs.pivot(
     index=["data", "train_sentences", "seed"], columns="method", values="accuracy"
 )
 frozen = by_seed["frozen embeddings"]
-gains = pd.DataFrame(
-    {
-        "frozen over counting words": frozen - by_seed["bag of words"],
-        "last layer over frozen": by_seed["last layer"] - frozen,
-        "everything over frozen": by_seed["everything"] - frozen,
-    }
+added = (by_seed["everything"] - frozen).groupby("data").mean()
+assert (added < (frozen - by_seed["bag of words"]).groupby("data").mean()).all()
+averages = " and ".join(f"{100 * added[name]:+.1f}" for name in NAMES.values())
+lines.append(
+    f"averaged over the sizes {averages}, less than frozen embeddings gain over the bag of words."
 )
-sizes = (100 * gains).groupby(["data", "train_sentences"])
-sizes.mean().map("{:+.1f}".format) + sizes.std().map(" ± {:.1f}".format)
+print("\n".join(lines))
 
 # %% [markdown]
-# Compare a mean with the standard deviation beside it before you believe it.
+# With some hundreds of sentences fine-tuning everything is ahead: by 3.1 points on real reviews, by 5.1 on the course's. With
+# 64 real reviews or fewer there is no significant difference. Training only the last layer does not help.
+#
+# > **Careful.** Every run took 40 steps at usual learning rates; nothing was searched for. The intervals are for other seeds,
+# > not for other test sentences.
+# <!-- given: tlcourse/measurements/data/language.json -->
+#
+# ## 2 From pixels to tokens
 
-# %% tags=["claim-fine-tuning-beats-frozen"]
-mean_gains = gains.groupby("data").mean()
-added = mean_gains["everything over frozen"]
-assert (added > 0).all()
-assert (added < mean_gains["frozen over counting words"]).all()
-print(
-    "Averaged over all sizes, training everything is ahead of frozen embeddings,\n"
-    "but by less than frozen embeddings are ahead of counting words."
+# %% jupyter={"source_hidden": true} tags=["nbval-ignore-output"]
+GREY, DATA, HEAD = "#DDDDDD", "#FFFFFF", tc.plots.METHOD_COLOURS["frozen"]
+stages = {
+    "image": (
+        ("image", DATA),
+        ("pixels,\nnormalised", DATA),
+        ("convolutional\nbackbone", GREY),
+        ("features:\nmean over\nthe positions", DATA),
+        ("head", HEAD),
+        ("class", "none"),
+    ),
+    "sentence": (
+        ("sentence", DATA),
+        ("tokens, from\nthe tokenizer", DATA),
+        ("transformer\nencoder,\n6 layers", GREY),
+        ("embedding:\nmean over\nthe tokens", DATA),
+        ("head", HEAD),
+        ("positive or\nnegative", "none"),
+    ),
+}
+boxes, arrows = {}, []
+for row, (kind, steps) in enumerate(stages.items()):
+    for place, (label, colour) in enumerate(steps):
+        boxes[kind, place] = tc.plots.Box(label, 1.6 * place, -row, colour, 1.25, 0.7)
+        if place:
+            arrows.append(((kind, place - 1), (kind, place)))
+tc.plots.flow(
+    {"grey: pre-trained and frozen; blue: new, it trains": (boxes, arrows)},
+    title="The same recipe for an image and for a sentence",
+    height=2.5,
 )
+
+# %% [markdown]
+# * A [**token**](glossary.ipynb#Token) is a word, or a piece of a rarer word. The **tokenizer** turns a sentence into token
+#   numbers. It belongs to the weights, as normalisation does with images.
+# * In each layer of a [**transformer encoder**](glossary.ipynb#Transformer) every token looks at all the others
+#   (**attention**) and updates its own vector.
+# * The [**embedding**](glossary.ipynb#Embedding) is the mean of the last layer's vectors: one vector for a sentence.
+#
+# The encoder here is *all-MiniLM-L6-v2*, a BERT with 23 million parameters. It was trained to give similar embeddings to
+# sentences that belong together.
+# <!-- given: the model card of all-MiniLM-L6-v2 -->
 
 # %%
-real = gains.loc["real film reviews"].groupby("train_sentences").mean()
-assert (
-    real["frozen over counting words"].iloc[-1]
-    < 0.5 * real["frozen over counting words"].iloc[-2]
-)
-print(
-    "On real reviews the lead of pre-training more than halves on the way to all sentences."
-)
+if READY:
+    model = tc.language.load_classifier(seed=SEED)
+    print(model.tokenizer.encode("Far from tedious.").tokens)
+    print(model.tokens(["Far from tedious.", "Far from dull, that script."]))
 
 # %% [markdown]
-# While sentences are few, most of what is won comes from pre-training. With all of the real ones, training everything
-# adds nearly as much again. Now the turned sentences, which only our own data marks:
+# `[CLS]` and `[SEP]` mark the beginning and the end; `##ious` continues a word. Shorter sentences of a batch are filled up
+# with zeros (**padding**), and a **mask** tells every layer to ignore them. A forgotten mask raises no error, but changes the
+# embedding. So we check:
 
 # %% tags=["nbval-ignore-output"]
+if READY:
+    alone = model.embed(["Far from tedious."])[0]
+    padded = model.embed(["Far from tedious.", "Far from dull, that script of theirs."])[0]
+    print(f"largest difference: {(alone - padded).abs().max():.1e}")
+    assert torch.allclose(alone, padded, atol=0.05), "padding has leaked into the embedding"
+
+# %% [markdown]
+# ## 3 Ten lines of PyTorch
+#
+# Now live, with 64 training sentences. The quick profile takes the course's, about films, hotels and other things; the full
+# profile downloads the film reviews.
+
+# %%
+reviews = tc.language.load_template_reviews() if QUICK else tc.language.load_movies()
+few = reviews.train.draw(64, seed=SEED)
+for text, label in zip(reviews.test.texts[:6], reviews.test.labels[:6], strict=True):
+    print(("negative", "positive")[label], "|", text)
+
+# %% [markdown]
+# Freeze the encoder, compute the embeddings once, train the head. Compared with [images](12_2_1_feature_extraction.ipynb),
+# only the step from texts to tokens is new.
+
+# %%
+if READY:
+    model = tc.language.load_classifier(seed=SEED)  # encoder, tokenizer and a new head
+    model.encoder.requires_grad_(False)
+    with torch.no_grad():
+        embeddings = model.embedding(model.tokens(few.texts))  # (64, 384)
+
+    optimizer = torch.optim.Adam(model.head.parameters(), lr=1e-2)
+    for _ in range(100):
+        loss = functional.cross_entropy(model.head(embeddings), few.labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+# %% jupyter={"source_hidden": true} tags=["nbval-ignore-output"]
+if READY:
+    found = model.predict(reviews.test.texts).argmax(dim=1)
+    accuracy = (found == reviews.test.labels).float().mean()
+    print(
+        f"The head is right on {accuracy:.0%} of {len(found)} test sentences; guessing gives 50%."
+    )
+
+# %% [markdown]
+# ## 4 Four methods, live
+#
+# `tc.language.train` can train the last layer or everything, too. Its loop is the one that trained the ResNets.
+
+# %% tags=["nbval-ignore-output"]
+counting = tc.language.bag_of_words(few)
+models = {"bag of words": lambda texts: torch.as_tensor(counting.predict(list(texts)))}
+if READY:
+    for method in tc.language.METHODS:
+        model = tc.language.load_classifier(seed=SEED)
+        loss = tc.language.train(model, few, method, seed=SEED)
+        models[method] = lambda texts, model=model: model.predict(texts).argmax(dim=1)
+        print(f"{method:18} mean training loss {loss:.2f}")
+
+# %% jupyter={"source_hidden": true} tags=["nbval-ignore-output"]
+answers = {name: classify(reviews.test.texts) for name, classify in models.items()}
+right = {name: found == reviews.test.labels for name, found in answers.items()}
+
+
+def with_intervals(right):
+    """A row for each method: the share of right answers and its 95 % interval."""
+    counts = {name: (int(hits.sum()), len(hits)) for name, hits in right.items()}
+    rows = {name: (k / n, *tl.wilson_interval(k, n)) for name, (k, n) in counts.items()}
+    return pd.DataFrame.from_dict(rows, "index", columns=["value", "low", "high"])
+
+
+on_test = with_intervals(right)
+tc.plots.intervals(
+    on_test,
+    title=f"Trained on {len(few)} sentences, tested on {len(reviews.test)}",
+    xlabel="accuracy, with its 95 % interval",
+    line=0.5,
+    named="guessing",
+)
+
+# %% jupyter={"source_hidden": true} tags=["nbval-ignore-output"]
+print("Right test sentences:", end=" ")
+print(", ".join(f"{row.Index} {row.value:.0%}" for row in on_test.itertuples()))
+
+# %% jupyter={"source_hidden": true}
+if READY and QUICK:
+    assert on_test.loc[methods, "value"].max() > on_test.loc["bag of words", "value"]
+    print("The best of the three encoders is ahead of the bag of words.")
+
+# %% [markdown]
+# ## 5 "Far from dull"
+#
+# "Far from dull, that script" is positive, although *dull* is not. We call such sentences *turned*. Will the encoder beat the
+# bag of words on them?
+
+# %% jupyter={"source_hidden": true} tags=["nbval-ignore-output"]
+turned = torch.tensor(reviews.test.turned, dtype=torch.bool)
+if QUICK:
+    shown = [text for text, flag in zip(reviews.test.texts, turned, strict=True) if flag]
+    print("\n".join(shown[:3]), "\n")
+    kinds = pd.DataFrame(
+        {
+            f"{int(which.sum())} {name} sentences": {
+                method: f"{hits[which].float().mean():.0%}"
+                for method, hits in right.items()
+            }
+            for name, which in (("turned", turned), ("other", ~turned))
+        }
+    )
+    print(kinds.to_string())
+
+# %% jupyter={"source_hidden": true}
+if QUICK:
+    of_turned, of_others = (
+        pd.Series({name: float(hits[which].float().mean()) for name, hits in right.items()})
+        for which in (turned, ~turned)
+    )
+    assert of_turned["bag of words"] < of_others["bag of words"]
+if QUICK and READY:
+    assert of_turned[methods].max() < of_turned["bag of words"]
+    assert of_others[methods].min() > of_others["bag of words"]
+    print(
+        "On the turned sentences every encoder is behind the bag of words, on the others ahead."
+    )
+
+# %% [markdown]
+# The encoder wins only where the words mean what they say. It knows *dull* well, so it calls "far from dull" negative. Do more
+# training sentences help? Measured with five seeds:
+
+# %% jupyter={"source_hidden": true} tags=["nbval-ignore-output"]
 written = runs[runs["data"] == NAMES["written"]]
 tc.plots.lines(
     written,
@@ -278,112 +336,291 @@ tc.plots.lines(
     "method",
     title="Sentences whose words point the other way",
     xlabel="training sentences (logarithmic)",
-    ylabel="right turned sentences",
+    ylabel="accuracy on turned sentences",
     log=True,
+    panel="data",
+    levels={NAMES["written"]: 0.5},
 )
 
-# %%
+# %% jupyter={"source_hidden": true}
 most = written["train_sentences"].max()
 turned_right = (
     written[written["train_sentences"] == most].groupby("method")["turned"].mean()
 )
-assert (turned_right < 0.5).all()
-print("With all training sentences, each of the ways is wrong on most turned sentences.")
+assert (turned_right < 0.2).all()
+print(
+    f"Right turned sentences after {most} training sentences:\n"
+    + ", ".join(f"{name} {value:.0%}" for name, value in turned_right.items()),
+)
 
 # %% [markdown]
-# That is the sobering part. The encoder knows words that training never showed, and that helps wherever words mean what
-# they say. But "far from dull" lies near "dull" in its space, and the training set, in which few sentences are turned
-# and in other ways, hardly teaches it otherwise. More training sentences of the same kind may even make it worse, by
-# teaching it to trust the words: compare the ends of the lines. A good average can hide a kind of sentence that a model
-# gets wrong nearly always; look for such kinds.
+# They make it worse. With 240 training sentences, frozen embeddings are right on 2 % of the turned sentences, where guessing
+# would give 50 %. The classifier trusts the words; training has few turned sentences, with other phrases. On the whole test
+# set it still scores 68 %. **An average can hide a kind of input that a model nearly always gets wrong.** Look for such kinds
+# before your users do.
+# <!-- given: tlcourse/measurements/data/language.json -->
 #
-# ## 6 LoRA: train a few numbers beside frozen weights
+# ## 6 LoRA: two small matrices beside a frozen one
 #
-# Fine-tuning everything costs memory: for each weight a gradient and the optimizer's two moments. **LoRA** (Hu et al.
-# 2021) leaves the weights frozen, and adds to a linear layer the product of two narrow matrices, which train. One of
-# them begins as zeros, so that at first nothing changes. This is all of it:
+# Fine-tuning everything trains 22.6 million parameters. Their gradients and Adam's two moments (running averages) take 271 MB;
+# with 7 billion parameters, 84 GB. **LoRA**, low-rank adaptation (Hu et al. 2021), leaves a layer's weight matrix *W* frozen
+# and trains two narrow matrices beside it:
+# <!-- given: tlcourse/measurements/data/lora.json; 12 bytes for each parameter in float32 -->
+
+# %% jupyter={"source_hidden": true} tags=["nbval-ignore-output"]
+SMALL = tc.plots.METHOD_COLOURS["LoRA"]
+boxes = {
+    "in": tc.plots.Box("x\n384 numbers", 0, 0, "none", 1.1, 0.6),
+    "W": tc.plots.Box(
+        "W: frozen\n384 × 384 = 147,456 parameters", 2.6, 0.65, GREY, 3.0, 0.75
+    ),
+    "A": tc.plots.Box("A: trains\n384 → 8", 1.8, -0.65, SMALL, 1.2, 0.6),
+    "B": tc.plots.Box("B: trains\n8 → 384", 3.4, -0.65, SMALL, 1.2, 0.6),
+    "+": tc.plots.Box("+", 5.2, 0, DATA, 0.5, 0.5),
+    "out": tc.plots.Box("Wx + BAx\n384 numbers", 6.5, 0, "none", 1.1, 0.6),
+}
+arrows = [("in", "W"), ("in", "A"), ("A", "B"), ("W", "+"), ("B", "+"), ("+", "out")]
+tc.plots.flow(
+    {"A and B together: 2 × 8 × 384 = 6,144 parameters": (boxes, arrows)},
+    title="LoRA with rank 8: a frozen layer and a small trainable change beside it",
+    height=2.6,
+)
+
 
 # %%
-print(inspect.getsource(LoRA))
+class LoRA(nn.Module):
+    """A frozen linear layer, plus the product of two small matrices."""
+
+    def __init__(self, frozen, rank=8):
+        super().__init__()
+        self.frozen = frozen
+        self.A = nn.Linear(frozen.in_features, rank, bias=False)
+        self.B = nn.Linear(rank, frozen.out_features, bias=False)
+        nn.init.zeros_(self.B.weight)  # so that at first nothing changes
+
+    def forward(self, x):
+        return self.frozen(x) + self.B(self.A(x))
+
 
 # %% [markdown]
-# In each of the six layers we change two linear layers of the attention, those that make its *queries* and *values*.
+# The width of the bottleneck, here 8, is the **rank**. In each encoder layer we change two linear layers of the attention,
+# those for *queries* and *values*:
 
 # %%
 if READY:
-    sentences = list(reviews.test.texts[:8])
     model = tc.language.load_classifier(seed=SEED)
-    before = model.embed(sentences)
-    add_lora(model, rank=8)
-    assert torch.allclose(model.embed(sentences), before, atol=1e-5)
-    count = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    print(f"{count:,} numbers train, {count / parameters:.1%} of the encoder's")
+    before = model.embed(reviews.test.texts[:8])
+    model.encoder.requires_grad_(False)
+    torch.manual_seed(SEED)
+    for layer in model.layers:
+        attention = layer.attention.self
+        attention.query = LoRA(attention.query)
+        attention.value = LoRA(attention.value)
+    trainable = [p for p in model.parameters() if p.requires_grad]
+
+# %% jupyter={"source_hidden": true}
+if READY:
+    count, size = (
+        sum(p.numel() for p in some) for some in (trainable, model.encoder.parameters())
+    )
+    print(f"{count:,} trainable parameters, {count / size:.2%} of the model")
+    assert torch.allclose(model.embed(reviews.test.texts[:8]), before, atol=1e-5)
+    print("The embeddings are still what they were.")
 
 # %% [markdown]
-# Does it learn as well? Each method here took 120 steps at the best of three learning rates by validation loss, and was
-# tested with five other seeds on our sentences. "Memory" counts gradients and moments; weights and activations come on
-# top of it.
-# <!-- given: settings of the measurement -->
+# The usual training loop, over the trainable parameters alone:
 
-# %% tags=["nbval-ignore-output"]
+# %%
+if READY:
+    model.to(profile.device)
+    tokens = model.tokens(few.texts).to(profile.device)
+    labels = few.labels.to(profile.device)
+    optimizer = torch.optim.AdamW(trainable, lr=1e-3)
+    for _ in range(10):
+        for rows in torch.randperm(len(few)).split(16):
+            loss = functional.cross_entropy(model(tokens[rows]), labels[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    models["LoRA"] = lambda texts, model=model: model.predict(texts).argmax(dim=1)
+
+# %% jupyter={"source_hidden": true} tags=["nbval-ignore-output"]
+if READY:
+    hits = models["LoRA"](reviews.test.texts) == reviews.test.labels
+    print(
+        f"LoRA: {hits.float().mean():.0%} of {len(hits)} test sentences; "
+        f"fine-tuning everything, above: {on_test.loc['everything', 'value']:.0%}."
+    )
+
+# %% [markdown]
+# Measured with five seeds, and more carefully than in section 1: 120 steps on four fifths of the course's training sentences,
+# at the best of three learning rates by the loss on the other fifth.
+# <!-- given: tlcourse/measurements/data/lora.json -->
+
+# %% jupyter={"source_hidden": true} tags=["nbval-ignore-output"]
 lora = tc.load_results("lora")
-print(lora)
 per_method = lora.scored.groupby("method", sort=False)
 pd.DataFrame(
     {
-        "numbers that train": per_method["parameters"].first(),
-        "memory, MB": (per_method["bytes"].first() / 1e6).round(2),
-        "accuracy, %": (100 * per_method["test"].mean()).round(1),
-        "±": (100 * per_method["test"].std()).round(1),
-        "turned sentences, %": (100 * per_method["turned"].mean()).round(1),
+        "trainable parameters": per_method["parameters"].first().map("{:,}".format),
+        "gradients and moments, MB": (per_method["bytes"].first() / 1e6).round(2),
+        "accuracy, %": (100 * per_method["test"].mean()).map("{:.1f}".format)
+        + (100 * per_method["test"].std()).map(" ± {:.1f}".format),
+        "turned sentences, %": (100 * per_method["turned"].mean()).round(0).astype(int),
     }
-).sort_values("numbers that train")
+).sort_values("gradients and moments, MB")
 
-# %%
+# %% jupyter={"source_hidden": true}
 against_all = tc.compare_methods(lora.scored, "test", "method")
 for method, row in (100 * against_all).iloc[1:].iterrows():
     print(
-        f"everything over {method}: {row.mean_difference:+.1f} points ({row.low:+.1f} to {row.high:+.1f})"
+        f"everything minus {method}: {row.mean_difference:+.1f} points ({row.low:+.1f} to {row.high:+.1f})"
     )
+without = lora.scored[lora.scored["method"].isin(["LoRA", "frozen embeddings"])]
+gain = 100 * tc.compare_methods(without, "test", "method").loc["frozen embeddings"].astype(
+    float
+)
+print(
+    f"LoRA minus frozen embeddings: {gain.mean_difference:+.1f} points ({gain.low:+.1f} to {gain.high:+.1f})"
+)
 assert against_all.index[0] == "everything"
 assert against_all.loc["LoRA", "no_significant_difference"]
 assert not against_all.loc["frozen embeddings", "no_significant_difference"]
-turned_right = per_method["turned"].mean()
-assert turned_right[["LoRA", "everything"]].min() > 3 * turned_right["frozen embeddings"]
+assert gain.low < 0 < gain.high
+found_turned = per_method["turned"].mean()
+assert found_turned[["LoRA", "everything"]].min() > 3 * found_turned["frozen embeddings"]
 
 # %% [markdown]
-# LoRA trains a three-hundredth of what *everything* trains. Its mean lies between frozen embeddings and everything, and
-# with five seeds it differs significantly from neither. What one can see is the turned sentences: both methods that
-# reach into all layers find a quarter of them or more, the other two hardly any. Two limits: LoRA's best rate was the
-# highest of three, and the validation sentences are made of the patterns of the training set, so that a rate that is
-# best for them need not be best for new ones.
+# LoRA trains 0.3 % of the parameters. Its 69.5 % lie between frozen embeddings (68.3 %) and everything (73.7 %); with five
+# seeds it differs significantly from neither. The turned sentences show a clear difference: 26 % with LoRA and 29 % with
+# everything, against 3 % with frozen embeddings. Methods that change all layers can learn something about "far from"; a head
+# on fixed embeddings hardly can. All stay below guessing.
 #
-# ## 7 A sentence of your own
+# > **Careful.** LoRA's best learning rate was the highest of the three; a higher one might be better still. And it was chosen
+# > on sentences with the training set's templates.
+# <!-- given: tlcourse/measurements/data/lora.json -->
+#
+# ## 7 Sentences that people write
+#
+# Nobody talks in templates. The folded cell holds 24 sentences about films, half of them positive, some with negation or
+# irony, written before any model was tried on them. How many do our models get right?
+
+# %% jupyter={"source_hidden": true}
+POSITIVE = [
+    "I cried twice, and I never cry.",
+    "Honestly the best two hours I've spent in a cinema all year.",
+    "My kids sat still the whole time, which tells you everything.",
+    "Not one dull minute in it.",
+    "The dialogue sounds like people actually talking, and the two leads are a joy to watch together.",
+    "I went in expecting nothing and came out grinning.",
+    "ok so the plot is silly but who cares, we laughed till it hurt",
+    "It is hard to find a fault with it.",
+    "A quiet, patient film that trusts its audience, and repays them for it.",
+    "Would happily sit through it again tomorrow.",
+    "I had been warned that it was slow and gloomy; nobody had warned me how beautiful it is.",
+    "Can't believe they pulled it off, wow.",
+]
+NEGATIVE = [
+    "I looked at my watch after twenty minutes, and then every five.",
+    "Great cast, shame about everything else.",
+    "If you have trouble sleeping, this is the film for you.",
+    "The script was apparently written during the lunch break.",
+    "Two stars, and both are for the popcorn.",
+    "It isn't funny, it isn't scary, and it certainly isn't short.",
+    "We left before the end.",
+    "The trailer showed all the good bits.",
+    "Loud, confused and far too long.",
+    "I wanted so much to love this one.",
+    "The lead actor mumbles his way through a story that makes no sense whatsoever.",
+    "What a waste of a wonderful book.",
+]
+natural = POSITIVE + NEGATIVE
+truth = torch.tensor([1] * len(POSITIVE) + [0] * len(NEGATIVE))
+
+# %% jupyter={"source_hidden": true} tags=["nbval-ignore-output"]
+hits = {name: classify(natural) == truth for name, classify in models.items()}
+on_natural = with_intervals(hits)
+for row in on_natural.itertuples():
+    print(
+        f"{row.Index:18} {hits[row.Index].sum():2} of {len(natural)}  "
+        f"(95% interval {row.low:.0%} to {row.high:.0%})"
+    )
+guesses = int(((on_natural["low"] <= 0.5) & (on_natural["high"] >= 0.5)).sum())
+print(f"{guesses} of {len(on_natural)} intervals contain 50%, which is guessing.")
+tc.plots.intervals(
+    on_natural,
+    title="24 sentences without a template",
+    xlabel="accuracy, with its 95 % interval",
+    line=0.5,
+    named="guessing",
+)
+
+# %% [markdown]
+# **24 sentences are few.** Their wide intervals can show that a model is far from perfect, but not which method is better.
+# Compare with section 4, though: a good score on templates promises little for sentences that people write. LoRA gets these
+# wrong:
+
+# %% jupyter={"source_hidden": true} tags=["nbval-ignore-output"]
+pd.set_option("display.max_colwidth", None)
+errors = pd.DataFrame()
+if READY:
+    others = sum((~hits[name]).int() for name in models)
+    errors = pd.DataFrame(
+        {
+            "sentence": natural,
+            "true": [("negative", "positive")[label] for label in truth],
+            "probability of positive": model.predict(natural)[:, 1].numpy().round(2),
+            "methods that are wrong": [f"{n} of {len(models)}" for n in others.tolist()],
+        }
+    )[~hits["LoRA"].numpy()].set_index("sentence")
+errors
+
+# %% [markdown]
+# Look for negation, irony, and sentences without a sentiment word ("We left before the end"). In the course's sentences one
+# word usually carries the sentiment; people describe what happened. So label sentences of the kind *that your model will
+# meet*, and keep some for the test.
+#
+# Now the sentence from the top of the page; put in one of your own:
 
 # %% tags=["nbval-ignore-output"]
 MY_SENTENCE = "The seats were hard, but I forgot about them after a minute."
 
 if READY:
-    chance = model.predict([MY_SENTENCE])[0, 1].item()
-    print(f"praise, says the network: {chance:.0%}")
+    print(f"LoRA, probability of positive: {model.predict([MY_SENTENCE])[0, 1]:.0%}")
 
 # %% [markdown]
+# ## Check yourself
+#
+# **1.** In the left panel of the first figure, why does the bag of words rise more between 64 and 600 reviews than frozen
+# embeddings do?
+#
+# <details><summary>Answer</summary>
+#
+# It must meet a word before it can use it, and 600 reviews contain many more words. The encoder knew them before.
+# </details>
+#
+# **2.** In LoRA only *B* starts with zeros. What if *A* did, too?
+#
+# <details><summary>Answer</summary>
+#
+# Nothing would ever train. The gradient of *B* contains *A*x, and that of *A* contains *B*: both would stay zero.
+# </details>
+# <!-- given: tlcourse/measurements/data/language.json -->
+#
 # ## Summary
 #
-# * **Tokens, mask, embedding** take the place of pixels, cropping and pooled features; head, freezing and the loop are
-#   the same.
-# * **A frozen encoder with a linear head** needs no more than a pass over the sentences, and already brings most of what
-#   is to be won here.
-# * **Fine-tuning** adds to it, and less than that on average. With many sentences its part in the gain grows, and counting
-#   words comes within a few points on real reviews.
-# * **LoRA** reaches into all layers by training few numbers, and keeps the weights as they are.
-# * **Averages hide kinds**: sentences whose words point the other way are mostly taken for what their words say.
+# * **Tokens and embedding** take the place of pixels and pooled features. Freezing, head and loop stay the same.
+# * **Frozen embeddings with a linear head** reach 71 % with 64 film reviews, a bag of words 58 %.
+# * **Fine-tuning everything** adds 3 to 5 points once there are some hundreds of sentences.
+# * **LoRA** reaches all layers with 0.3 % of the trainable parameters, and keeps the original weights.
+# * **Averages hide kinds of input.** Every method gets most turned sentences wrong.
+# <!-- given: tlcourse/measurements/data/language.json and lora.json -->
 #
 # **What to try next**
 #
-# * Put a few turned sentences of your own into the training set and measure again. How many does it take?
-# * Run the notebook in the full profile, on sentences from real film reviews.
-# * Give the encoder a tenfold learning rate and watch the test accuracy.
+# * Negate `MY_SENTENCE`. Expect the probability to follow the words more than the meaning.
+# * Use `LoRA(attention.query, rank=1)`, and the same for the values. Hu et al. found that rank 1 can suffice.
+# * Run the full profile, on real film reviews. Are more of the 24 sentences right?
 
 # %% tags=["nbval-ignore-output"]
 print(f"This run took {time.perf_counter() - start:.0f} s.")

@@ -1,14 +1,14 @@
 # %% [markdown]
 # # 12.5 A worked example
 #
-# You have a folder of images, one subfolder for each class, and want a classifier by the evening. This page walks the whole path
-# once, cleanly: read, prepare, freeze, train, fine-tune, test, use, save. Then it makes nine mistakes that tutorials make, each
-# on purpose, and shows what it does and how to repair it.
+# You have a folder of images, one subfolder for each class, and want a classifier by the evening. This page walks the whole
+# path once, cleanly: read, prepare, freeze, train, fine-tune, test, use, save. Then it makes nine mistakes that tutorials
+# make, each on purpose, and shows what it does and how to repair it.
 #
 # **What you will learn**
 #
 # * how to go from a folder of images to a saved model in eight steps,
-# * nine mistakes, how each one shows, and the repair,
+# * nine common mistakes, what each of them does, and the repair,
 # * how to judge the result, and use it on an image of your own.
 #
 # **Time:** twenty minutes to read; one or two minutes of computing on 2 CPU cores in the quick profile.
@@ -27,6 +27,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
+# %% tags=["nbval-ignore-output"]
 import tlcourse as tc
 import tlhelpers as tl
 
@@ -42,10 +43,10 @@ print(f"data      {Path(DATA).name}")
 print(f"network   {ARCH}")
 
 # %% [markdown]
-# **The quick profile.** The book teaches ants and bees to a *ResNet18* that was trained on ImageNet; both would have to be
+# **The quick profile.** The book trains a *ResNet18* with ImageNet's weights to tell ants from bees; both would have to be
 # downloaded. Here an *EfficientNet-Lite0* stands in, trained on the same 1.28 million photographs, at 128 pixels; and *safari*,
 # emoji in five styles on made-up backgrounds: three styles for training, a fourth for validation, a fifth for the test. Results
-# on drawings say nothing about photographs. Steps and code are the same.
+# on drawings say nothing about photographs.
 # <!-- given: the size of ImageNet, and settings of the cells below -->
 #
 # ## 1 A folder of images
@@ -54,8 +55,8 @@ print(f"network   {ARCH}")
 #     safari/train/bug/….png
 #     safari/val/bird/….png
 #
-# We make such a folder first; with a folder of your own you would skip this. *train* is what the network learns from. *val* is what
-# **we** learn from: which epoch, which learning rate. *test* is looked at once, at the end.
+# We make such a folder first; with a folder of your own you would skip this. *train* is what the network learns from. *val*
+# is what **we** learn from: which epoch, which learning rate. *test* is looked at once, at the end.
 
 # %% tags=["nbval-ignore-output"]
 original = tl.load_data(
@@ -70,7 +71,6 @@ data.show(16)
 
 # %% [markdown]
 # `ImageFolder` from torchvision reads such a folder. The names of the subfolders become the classes, in alphabetical order.
-# (`tl.load_data` also decodes every file beforehand and lists the damaged ones; `ImageFolder` stops at one in mid-epoch.)
 
 # %%
 from torchvision.datasets import ImageFolder
@@ -84,8 +84,9 @@ print("an image is", type(image).__name__, image.mode, "and its label is", label
 # ## 2 Prepare the images as the weights expect
 #
 # The weights were trained on images of a certain size, whose channels were shifted and scaled by a certain mean and standard
-# deviation. The weights' card knows them. For **validation** nothing may be random. For **training**, a random part of the image
-# and its mirror image half of the time (*augmentation*) make overfitting harder. Both end with the same normalisation.
+# deviation. The weights' card knows them. For [**validation**](glossary.ipynb#Validation-set) nothing may be random. For
+# **training**, a random part of the image and its mirror image half of the time (*augmentation*) make overfitting harder.
+# Both end with the same normalisation.
 
 # %% tags=["nbval-ignore-output"]
 pretrained = tl.load_model(ARCH, size=SIZE)
@@ -93,26 +94,18 @@ prep = pretrained.card.preprocessing
 print(prep)
 
 # %%
-interpolation = v2.InterpolationMode(prep.interpolation)
+mode = v2.InterpolationMode(prep.interpolation)
 to_normalised_tensor = [
     v2.PILToTensor(),
     v2.ToDtype(torch.float32, scale=True),  # 0...255 becomes 0...1
     v2.Normalize(prep.mean, prep.std),
 ]
-train_transform = v2.Compose(
-    [
-        v2.RandomResizedCrop(prep.size, scale=(0.5, 1.0), interpolation=interpolation),
-        v2.RandomHorizontalFlip(),
-        *to_normalised_tensor,
-    ]
-)
-val_transform = v2.Compose(
-    [
-        v2.Resize(prep.resize, interpolation=interpolation),
-        v2.CenterCrop(prep.size),
-        *to_normalised_tensor,
-    ]
-)
+crop = v2.RandomResizedCrop(prep.size, scale=(0.5, 1.0), interpolation=mode)
+train_transform = v2.Compose([crop, v2.RandomHorizontalFlip(), *to_normalised_tensor])
+centre = [v2.Resize(prep.resize, interpolation=mode), v2.CenterCrop(prep.size)]
+val_transform = v2.Compose([*centre, *to_normalised_tensor])
+
+# %%
 train_set = ImageFolder(folder / "train", transform=train_transform)
 val_set = ImageFolder(folder / "val", transform=val_transform)
 assert torch.equal(val_transform(image), prep.evaluation()(image)), (
@@ -144,7 +137,7 @@ setattr(model, HEAD, nn.Linear(old_head.in_features, data.num_classes))
 
 trainable = [name for name, p in model.named_parameters() if p.requires_grad]
 assert trainable == [f"{HEAD}.weight", f"{HEAD}.bias"]
-print("parameters that train:", ", ".join(trainable))
+print("trainable parameters:", ", ".join(trainable))
 
 # %% [markdown]
 # That is not the whole of freezing: mistake 7 below shows what still moves. `tl.freeze` does it all, and we go on with it.
@@ -169,6 +162,7 @@ def train_one_epoch(model, loader, criterion, optimizer):
     return total / len(loader.dataset)
 
 
+# %%
 @torch.inference_mode()
 def accuracy(model, loader):
     """The fraction of images that are classified rightly."""
@@ -197,8 +191,8 @@ for epoch in range(1, EPOCHS + 1):
     print(f"epoch {epoch}: training loss {mean_loss:.3f}, validation accuracy {hits:.1%}")
 
 # %% [markdown]
-# `tl.fit` is this loop with what one wants around it: progress, history, the best epoch's weights, Ctrl-C that loses nothing. Is it
-# really the same? We train again from the same seed, with the same transform, and compare every weight.
+# `tl.fit` is this loop with what one wants around it: progress, history, the best epoch's weights (here the last one's, as by
+# hand), Ctrl-C that loses nothing. We train again from the same seed, with the same transform, and compare every weight.
 
 # %% tags=["nbval-ignore-output"]
 model = tl.freeze(tl.load_model(ARCH, classes=data.classes, size=SIZE, seed=SEED))
@@ -218,22 +212,21 @@ else:  # a GPU adds numbers in an order that varies, so the last digits do too
 # %% jupyter={"source_hidden": true} tags=["nbval-ignore-output"]
 frozen_score = tl.evaluate(model, data.val)
 chance = 1 / data.num_classes
-print(f"a trained head on frozen features: {frozen_score}")
-print(f"guessing: {chance:.1%}")
+print(f"A trained head on frozen features: {frozen_score}; guessing gives {chance:.1%}.")
 
 # %% jupyter={"source_hidden": true}
 tc.report_finding(
-    "The head has learned: its accuracy is more than one and a half times that of guessing.",
+    "The head has learned.",
     frozen_score.accuracy > 1.5 * chance,
 )
 
 # %% [markdown]
 # ## 5 Fine-tune the last layers
 #
-# The head now roughly fits the frozen features. Next, the last layers of the backbone may adapt too. They are good already, so they
-# get a **smaller learning rate** than the head: with `factor=0.5` each block gets half of that of the block after it. `cache=4`
-# takes four augmented views of each image and runs the layers that are still frozen once over all of them. Training ends when
-# validation has not improved for six epochs.
+# The head is now roughly trained. Next, the last layers of the backbone may adapt too. They are good already,
+# so they get a **smaller learning rate** than the head: with `factor=0.5` each block gets half of that of the block after it.
+# `cache=4` takes four augmented views of each image and runs the layers that are still frozen once over all of them. Training
+# ends when validation has not improved for six epochs.
 # <!-- given: settings of the cell below -->
 
 # %% tags=["nbval-ignore-output"]
@@ -242,14 +235,22 @@ tl.unfreeze(model, last=LAST)
 tl.trainable_table(model)
 
 # %% tags=["nbval-ignore-output"]
-rates = {
+learning_rates = {
     group["name"]: group["lr"] for group in tl.param_groups(model, lr=1e-3, factor=0.5)
 }
-print("learning rates:", rates)
+print("learning rates:", learning_rates)
 still_frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
 before = tl.snapshot(model)
-fine_run = tl.fit(model, data, epochs=40, patience=6, lr=rates, cache=4, seed=SEED)
+fine_run = tl.fit(model, data, epochs=40, patience=6, lr=learning_rates, cache=4, seed=SEED)
 fine_run.plot()
+
+# %% jupyter={"source_hidden": true} tags=["nbval-ignore-output"]
+kept, last = fine_run.history.loc[fine_run.kept_epoch], fine_run.history.iloc[-1]
+print(
+    f"Validation is best after epoch {fine_run.kept_epoch}: {kept['val_accuracy']:.0%}. "
+    f"Training accuracy goes on to {last['train_accuracy']:.0%},\n"
+    f"while validation ends at {last['val_accuracy']:.0%}. The gap is overfitting."
+)
 
 # %% jupyter={"source_hidden": true}
 moved = set(tl.changed(model, before))
@@ -259,31 +260,34 @@ print("Parameters that were to stay frozen and moved:", len(moved & set(still_fr
 
 # %% [markdown]
 # Did it help? Do not subtract the head's score from this one: the head had three epochs and was not finished. A fair comparison
-# trains each method until validation stops improving, with five seeds. It was made beforehand, with this network on these drawings:
+# trains each method until validation stops improving, with five seeds. It was made beforehand, with this network on these
+# drawings:
 
 # %% jupyter={"source_hidden": true} tags=["nbval-ignore-output"]
 transfer = tc.load_results("transfer")
 tc.in_points(transfer.against("safari", "frozen", network="efficientnet_lite0"))
 
 # %% [markdown]
-# *last block* is closest to what we did, with twice as many images. It gains 5.8 points over frozen features; *everything* gains
-# 13.4, and *probe first*, which trains the head until it stops improving and then everything, 11.1. The intervals speak for other
-# seeds and other drawings. Which method is best differs between data sets: on cats and dogs, which are among ImageNet's classes,
-# the frozen backbone has the highest mean.
+# Our training is closest to *last block*, which had twice as many training images here and gains 5.8 points over frozen
+# features. *Everything* gains 13.4, and *probe first*, which trains the head until it stops improving and then everything,
+# 11.1. On cats and dogs, which are among ImageNet's classes, the frozen backbone has the highest mean.
 # <!-- given: tlcourse/measurements/data/transfer.json -->
 #
 # ## 6 The test, once
+#
+# *Recall* is the proportion of a class's images that is found, *precision* the proportion of its predictions that is right;
+# balanced accuracy is the mean recall of all classes.
 
 # %% tags=["nbval-ignore-output"]
 final = data.test if data.test is not None else data.val
 result = tl.evaluate(model, final)
-print(repr(result))
+print(result, "; guessing gives", f"{chance:.1%}")
 print(f"balanced accuracy {result.balanced_accuracy:.1%}")
 result.per_class().round(2)
 
 # %% jupyter={"source_hidden": true}
 tc.report_finding(
-    "On the test set, too, it is more than one and a half times as often right.",
+    "On the test set, too, it has learned the classes.",
     result.accuracy > 1.5 * chance,
 )
 assert result.confusion().to_numpy().sum() == len(final), "every image is counted once"
@@ -292,9 +296,9 @@ assert result.confusion().to_numpy().sum() == len(final), "every image is counte
 result.plot_confusion()
 
 # %% [markdown]
-# Rows are what an image shows, columns what the network says. The interval counts images as independent, and the 320 test images
-# show only 221 drawings, so the true uncertainty is larger. A number tells you *how often* a model is wrong. The mistakes of which
-# it was most certain tell you *why*, and sometimes that a label is wrong:
+# Rows are what an image shows, columns what the network says. The 320 test images show only 221 drawings, so the true
+# uncertainty is larger than the interval. A number tells you *how often* a model is wrong. The mistakes of which it was most
+# certain tell you *why*, and sometimes that a label is wrong:
 # <!-- given: the data card of safari -->
 
 # %% tags=["nbval-ignore-output"]
@@ -319,9 +323,9 @@ tl.plots.image_grid([mine], [said], title="What the network says", columns=1)
 #
 # ## 8 Save and load
 #
-# What has to be kept is not only the weights: also the architecture, the classes in their order, and the preprocessing. `tl.save`
-# writes all of it to one *safetensors* file, which holds numbers and text only. The older `torch.save(model, ...)` writes a *pickle*,
-# which can run any code when it is opened.
+# What has to be kept is not only the weights: also the architecture, the classes in their order, and the preprocessing.
+# `tl.save` writes all of it to one *safetensors* file, which holds numbers and text only. The older `torch.save(model, ...)`
+# writes a *pickle*, which can run any code when it is opened.
 
 # %%
 # to keep it, name a folder of yours
@@ -339,8 +343,9 @@ print("The loaded network has the same weights and knows its classes.")
 #
 # ### 1 No normalisation in the training transform
 #
-# It is left out in one of the two transforms, and nothing complains. But the network is then trained on numbers from one range
-# and judged on numbers from another. We ask the pre-trained network about the same images with and without normalisation:
+# `Normalize` is left out of the training transform, and nothing complains. The head is then trained on inputs from 0 to 1, and
+# judged on inputs from -1 to 1 (so only the validation images below are ever negative). Does that matter? We ask the
+# pre-trained network about the same images with and without normalisation:
 
 # %% jupyter={"source_hidden": true}
 # all but the last: Normalize is missing
@@ -389,14 +394,14 @@ pd.DataFrame(
 ).round(3)
 
 # %% [markdown]
-# If the intervals overlap widely, this run shows no cost. It does not show that there is none: one seed and 160 images settle
-# little. **Repair:** both transforms end with the weights' own `Normalize`.
+# The two intervals overlap, so this run shows no significant cost: one seed and 160 images settle little. **Repair:** both
+# transforms end with the weights' own `Normalize`.
 # <!-- given: settings of the cells above -->
 #
 # ### 2 `Resize(224)`, then `CenterCrop(224)`
 #
-# Most ImageNet weights were judged with `Resize(256)` and then `CenterCrop(224)`, which cuts off the border and shows the object
-# larger. `Resize((224, 224))`, with a pair, is worse: it squeezes a wide image into a square.
+# Most ImageNet weights were judged with `Resize(256)` and then `CenterCrop(224)`, which cuts off the border and shows the
+# object larger. `Resize((224, 224))`, with a pair, squeezes a wide image into a square.
 
 # %% jupyter={"source_hidden": true}
 from PIL import Image
@@ -418,10 +423,10 @@ tl.plots.image_grid(
 # %% [markdown]
 # **Repair:** take the transform from the weights (`weights.transforms()` in torchvision, `model.card.preprocessing` here).
 #
-# ### 3 `random_split`, and one transform for both parts
+# ### 3 `random_split`, and one transform for both splits
 #
-# The parts of `random_split` are views of **one** data set, so they share one transform. Then the validation set is augmented as
-# well, and its score changes from one call to the next:
+# The splits of `random_split` are views of **one** data set, so they share one transform. Then the validation set is augmented
+# as well, and its score changes from one call to the next:
 
 # %%
 from torch.utils.data import random_split
@@ -433,12 +438,12 @@ once, twice = halves[1][0][0], halves[1][0][0]
 print("the same validation image, twice the same:", torch.equal(once, twice))
 
 # %% [markdown]
-# **Repair:** a data set object for each split, each with its own transform. `tl.load_data(folder)` divides a folder in this way,
-# keeps the classes in proportion, and keeps together what belongs together, if you say how to tell (all images of a patient).
+# **Repair:** a data set object for each split, each with its own transform. `tl.load_data(folder)` does so, keeps the classes
+# in proportion, and keeps the images of a patient together if you say how to tell.
 #
 # ### 4 `pretrained=True`
 #
-# Which weights? The argument does not say, and it is deprecated (here with `False`, so that nothing is downloaded):
+# It loads the oldest ImageNet weights without saying so, and is deprecated (here with `False`, so that nothing is downloaded):
 
 # %%
 import warnings
@@ -451,12 +456,13 @@ with warnings.catch_warnings(record=True) as caught:
 print(str(caught[0].message))
 
 # %% [markdown]
-# **Repair:** `resnet18(weights=ResNet18_Weights.DEFAULT)` names the weights, which also know their preprocessing and classes.
+# **Repair:** `resnet18(weights=ResNet18_Weights.IMAGENET1K_V1)` names the weights, which also know their preprocessing and
+# classes.
 #
 # ### 5 An image instead of a batch
 #
 # A network takes a batch of shape (images, 3, height, width). The first convolution also accepts a single image, so the error
-# comes from many layers later, and its message puzzles people:
+# comes later: in ResNet18 from the BatchNorm behind it, in VGG16 only from the first linear layer:
 
 # %%
 from torchvision.models import vgg16
@@ -489,13 +495,13 @@ with torch.no_grad():
         print(f"{mode:5}: the same logits in a batch of 2 and in a larger one: {same}")
 
 # %% [markdown]
-# **Repair:** `model.eval()` before every prediction and validation. `tl.evaluate` and `tl.predict` do it, and give each module its
-# own mode back.
+# **Repair:** `model.eval()` before every prediction and validation. `tl.evaluate` and `tl.predict` do it, and give each
+# module its own mode back.
 #
 # ### 7 "Frozen", but BatchNorm moves
 #
-# BatchNorm's running mean and variance are *buffers*, not parameters: `requires_grad` does not reach them. We pass a few batches
-# through a network that was frozen as in step 3, without any optimizer:
+# BatchNorm's running mean and variance are *buffers*, not parameters: `requires_grad` does not reach them. We pass a few
+# batches through a network that was frozen as in step 3, without any optimizer:
 
 # %% tags=["nbval-ignore-output"]
 tutorial = tl.load_model(ARCH, size=SIZE)
@@ -530,10 +536,11 @@ assert tl.changed(tutorial, before) == []
 # %% [markdown]
 # ### 8 "Loss" is the last batch's
 #
-# This is how the loop is often written. The loss that it prints is that of the last batch, which may be small: here it has 16
-# images, the others 36.
+# A loop often ends with `print(loss.item())`. That is the loss of the last batch. It is noisy, since a batch has few images
+# (here 16, the others 36), and it comes at the end of the epoch, when the head is better than it was on average:
+# <!-- given: the batch size of the cell below -->
 
-# %% tags=["nbval-ignore-output"]
+# %% jupyter={"source_hidden": true} tags=["nbval-ignore-output"]
 forgetful = tl.freeze(tl.load_model(ARCH, classes=data.classes, size=SIZE, seed=SEED))
 optimizer = torch.optim.Adam(forgetful.parameters(), lr=3e-3)
 criterion = nn.CrossEntropyLoss()
@@ -566,8 +573,9 @@ tc.report_finding("The two numbers differ.", max(differences) > 0.01)
 #
 # ### 9 The best epoch's validation score as the result
 #
-# It is right to keep the weights of the epoch that scored best on *val*. It is wrong to report that same score, since the best of
-# several is partly luck. Suppose every epoch were equally good, right on 80 % of all images, and scored on 160 others:
+# It is right to keep the weights of the epoch that scored best on *val*. It is wrong to report that same score, since the
+# best of several is partly chance. Suppose every epoch were equally good, right on 80 % of all images, and scored on 160
+# others:
 # <!-- given: a made-up example -->
 
 # %%
@@ -578,16 +586,18 @@ print(f"one epoch, on average:        {throws[:, 0].mean():.1%}")
 print(f"the best of 10, on average:   {throws.max(axis=1).mean():.1%}")
 
 # %% [markdown]
-# In real training the epochs are scored on the *same* images, so the flattery is smaller; it does not go away. **Repair:** choose on
-# *val*, report on *test*, and touch *test* once.
+# In real training the epochs are scored on the *same* images, so the effect is smaller. **Repair:**
+# choose on *val*, report on *test*, and touch *test* once.
 #
 # ## Check yourself
 #
-# **1.** Your validation accuracy changes when you evaluate the same model twice. Name two mistakes from the list that can do it.
+# **1.** Your validation accuracy changes when you evaluate the same model twice. Name two mistakes from the list that can do
+# it.
 #
 # <details><summary>Answer</summary>
 #
-# Mistake 3 (a random transform on validation images) and mistake 6 (no `eval()`: dropout, and BatchNorm that looks at the batch).
+# Mistake 3 (a random transform on validation images). Mistake 6 too, if the network has dropout, or the images arrive in
+# another order, so that BatchNorm sees other batches.
 # </details>
 #
 # **2.** In the curves of step 5, at which epoch would you stop, and which number would you report?
@@ -607,9 +617,10 @@ print(f"the best of 10, on average:   {throws.max(axis=1).mean():.1%}")
 #
 # **What to try next**
 #
-# * Set `DATA` in the first cell to a folder of your own.
+# * Set `DATA`, in the cell that prints the profile, to a folder of your own.
 # * Unfreeze everything (`tl.unfreeze(model)`) at once, with the head's learning rate, and watch the validation loss.
-# * Train from scratch (`weights="none"`) until validation stops improving. How far does it get?
+# * Train from scratch (`tl.load_model(ARCH, classes=data.classes, size=SIZE, weights="none")`) until validation stops
+#   improving. Expect less than the frozen features reached.
 
 # %% tags=["nbval-ignore-output"]
 print(f"This run took {time.perf_counter() - start:.0f} s.")

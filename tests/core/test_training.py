@@ -160,19 +160,6 @@ def test_a_last_batch_of_one_image_does_not_break_batchnorm():
     assert len(tl.fit(model, toy_data(9, 4, 4), epochs=1, batch_size=8).history) == 1
 
 
-@cases(
-    "change, message",
-    (lambda: {"epochs": 1, "keep": "worst"}, "expected 'best' or 'last'"),
-    (lambda: {"epochs": 1, "patience": 0}, "patience=0 must be at least 1"),
-    (lambda: {"epochs": 1, "minutes": 0}, "minutes=0 must be a number above 0"),
-    (lambda: {"epochs": 1, "minutes": "2"}, "minutes='2' must be a number above 0"),
-    (lambda: {"augment": False, "cache": 2}, "cache=2 asks for augmented views"),
-    (lambda: {"cache": 0}, "cache=0 must be at least 1"),
-)
-def test_settings_that_make_no_sense_are_refused(change, message):
-    refused(tl.TrainingError, message, lambda: tl.fit(toy_network(), toy_data(8, 4, 4), **change()))
-
-
 def test_networks_that_do_not_fit_the_data_are_refused():
     data, model = toy_data(8, 4, 4), toy_network()
     with pytest.raises(tl.TrainingError, match=r"1000 outputs, but 'train' has 2 classes \(red, green\)"):

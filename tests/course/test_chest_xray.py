@@ -9,7 +9,8 @@ from PIL import Image
 from toy import cases, refused
 
 import tlhelpers as tl
-from tlcourse.medical.chest_xray import CARD, load_chest_xray, patient_of
+from tlcourse.cards import card_of
+from tlcourse.medical.chest_xray import load_chest_xray, patient_of
 
 numbers = itertools.count()  # so that no two fakes are the same file
 
@@ -68,7 +69,7 @@ def test_as_published_the_test_set_is_the_folders_and_its_val_is_not_used(tmp_pa
     printed = capsys.readouterr().out
     assert "the folder's own 'val' (2 images) is too small, and not used" in printed
     assert "seem to be in" not in printed
-    assert (data.train[0][0].mode, data.classes, data.card) == ("RGB", ("NORMAL", "PNEUMONIA"), CARD)
+    assert (data.train[0][0].mode, data.classes, data.card) == ("RGB", ("NORMAL", "PNEUMONIA"), card_of("chest_xray"))
 
 
 def test_without_test_both_sets_are_drawn_from_train_by_seed(tmp_path):

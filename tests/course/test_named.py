@@ -18,6 +18,7 @@ from toy import refused
 
 import tlhelpers as tl
 from tlcourse import named
+from tlcourse.cards import card_of
 
 FIRST_FILES = {
     "hymenoptera": "hymenoptera_data.zip",
@@ -73,7 +74,7 @@ def test_hymenoptera_is_unpacked_and_its_bad_file_named(internet, tmp_path, caps
     for _ in range(2):
         data = tl.load_data("hymenoptera")
         assert (data.classes, [len(split) for split in data.splits()]) == (("ants", "bees"), [24, 24])
-        assert data.card is named.CARDS["hymenoptera"]
+        assert data.card == card_of("hymenoptera")
         assert "imageNotFound.gif" in capsys.readouterr().out
         (data.report.root / "val" / "bees" / "003.png").unlink()  # it is unpacked again
     shutil.rmtree(internet)
@@ -96,7 +97,7 @@ def flowers(internet, tmp_path, monkeypatch):
 
 def test_flowers_are_what_torchvision_says(flowers, home):
     data = tl.load_data("flowers102")
-    assert (data.num_classes, data.classes[0], data.card) == (102, "pink primrose", named.CARDS["flowers102"])
+    assert (data.num_classes, data.classes[0], data.card) == (102, "pink primrose", card_of("flowers102"))
     assert data.train.keys == ("jpg/image_00007.jpg", "jpg/image_00001.jpg", "jpg/image_00004.jpg")
     for split in pickle.loads(pickle.dumps(data.splits())):
         theirs = Flowers102(home, split=split.name)
@@ -144,7 +145,7 @@ def pets(internet, tmp_path, monkeypatch):
 
 def test_pets_are_complete_what_the_lists_say_and_divided_by_the_seed(pets, home):
     data, other = tl.load_data("oxford_pets", val=0.2), tl.load_data("oxford_pets", val=0.2, seed=1)
-    assert (data.classes, data.card) == (("Abyssinian", "American Bulldog"), named.CARDS["oxford_pets"])
+    assert (data.classes, data.card) == (("Abyssinian", "American Bulldog"), card_of("oxford_pets"))
     assert data.sizes().loc[list(data.classes)].to_numpy().tolist() == [[8, 2, 5]] * 2
     keys = [key for split in data.splits() for key in split.keys]
     assert len(set(keys)) == 30

@@ -63,6 +63,21 @@ def test_opens_with_what_is_learned_and_ends_with_a_summary(source):
     assert "**What to try next" in last
 
 
+@pytest.mark.parametrize("source", [s for s in SOURCES if s.parts[-3] == "chapter12"], ids=lambda s: s.stem)
+def test_a_page_of_the_chapter_is_short_and_has_the_words_of_the_field(source):
+    size = notebooks.sizes(source)
+    assert (size["words"] <= 1700, size["code lines"] <= 200, size["longest cell"] <= 15) == (True, True, True), size
+    prose = " ".join(re.sub(r"`[^`]*`|<[^>]*>|\]\([^)]*\)|https\S+", "", "\n".join(prose_of(source))).split())
+    rows = (ROOT / "tests" / "data" / "private_words.txt").read_text(encoding="utf8").splitlines()
+    assert [row for row in rows if re.search(row.rpartition(" = ")[0], prose, re.IGNORECASE)] == []
+
+
+def test_every_term_of_the_glossary_is_linked_and_every_link_finds_its_term():
+    texts = {source.stem: "\n".join(prose_of(source)) for source in SOURCES}
+    terms = [term.replace(" ", "-") for term in re.findall("^#### (.+)$", texts["glossary"], re.MULTILINE)]
+    assert set(re.findall(r"\(glossary\.ipynb#([^)]*)\)", "\n".join(texts.values()))) == set(terms)
+
+
 @EVERY_PAIR
 def test_links_lead_somewhere(source):
     for target in re.findall(r"\]\(([^)#]+)\)", "\n".join(prose_of(source))):

@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from tlcourse.cards import card_of
 from tlcourse.detection.boxes import BACKGROUND, BoxedData, BoxedSplit
 from tlcourse.drawn_images import SPLITS, check_range
 from tlcourse.safari.catalogue import SCENERY, STYLES_OF, drawings
-from tlcourse.safari.dataset import drawings_card
 from tlcourse.safari.scene import SceneImages
 
 # Species of the catalogue. Cable cars are left out: they run both on a rail and through the air.
@@ -51,5 +51,5 @@ def load_vehicles(*, size: int = 128, train: int = 200, test: int = 100, most: i
         scenery = [drawing for name in DRAWN_FROM[split] for drawing in SCENERY[name]]
         return BoxedSplit(SceneImages(scenes, size, 1.0, scenery).drawn, labels, CLASSES, name=split)
 
-    card = drawings_card("vehicles", "vehicles of four kinds, with boxes")
+    card = card_of("vehicles", drawn="vehicles of four kinds, with boxes")
     return BoxedData(make_split("train", train), make_split("test", test), CLASSES, card)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tlhelpers.data.dataset import DataCard, ImageData, ImageSplit
+from tlcourse.cards import card_of
+from tlhelpers.data.dataset import ImageData, ImageSplit
 from tlhelpers.data.folder import FolderImages, divide
 from tlhelpers.data.images import printable
 from tlhelpers.data.layout import existing_folder, plural, some
@@ -15,14 +16,6 @@ from tlhelpers.errors import DataError
 
 ADDRESS = "https://data.mendeley.com/datasets/rscbjbr9sj"
 CLASSES = ("NORMAL", "PNEUMONIA")
-
-CARD = DataCard(
-    name="chest_xray",
-    summary="chest radiographs of children of one to five years, normal or pneumonia; divided by patient",
-    source=f"Kermany, Zhang and Goldbaum 2018, {ADDRESS}; Guangzhou Women and Children's Medical Center",
-    licence="CC BY 4.0",
-    is_not="a diagnostic device: one hospital, labels from the radiographs alone, a test set of another kind",
-)
 
 # Version 2 has person1000_bacteria_2931, IM-0115-0001 and NORMAL2-IM-0588-0001; version 3 BACTERIA-1008087-0001.
 _PATIENT = re.compile(
@@ -66,7 +59,7 @@ def load_chest_xray(
         keys, labels = [image.key for image in own], [CLASSES.index(image.class_name) for image in own]
         files, groups = FolderImages(report.root, own), [str(image.group) for image in own]
         splits.append(ImageSplit(files, labels, CLASSES, keys=keys, name=name, groups=groups))
-    return ImageData("chest_xray", splits[0], splits[1], splits[2], CARD, report)
+    return ImageData("chest_xray", splits[0], splits[1], splits[2], card_of("chest_xray"), report)
 
 
 def patient_of(file: str) -> tuple[str, str]:

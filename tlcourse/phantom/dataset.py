@@ -6,23 +6,14 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from tlcourse.cards import card_of
 from tlcourse.drawn_images import SPLITS, DrawnImages, check_range
 from tlcourse.phantom.film import Drawing, Radiograph, draw_radiograph
 from tlcourse.phantom.opacity import SUBTYPES
-from tlhelpers.data.dataset import DataCard, ImageData, ImageSplit
+from tlhelpers.data.dataset import ImageData, ImageSplit
 from tlhelpers.errors import DataError
 
 CLASSES = ("NORMAL", "PNEUMONIA")
-
-CARD = DataCard(
-    name="phantom",
-    summary="drawn chest radiographs, normal or with opacities at known places; the splits share no patient",
-    source="drawn by this package from a physical model; shapes of lungs and opacities after summary numbers of "
-    "lung masks and RSNA boxes in torchxrayvision 1.5.7",
-    licence="MIT, as this package",
-    is_not="patients: drawings, which no radiologist would take for radiographs. No score on them is a medical result, "
-    "and none says how a network does on people. Their difficulty was chosen to teach",
-)
 
 
 class PhantomImages(DrawnImages[Drawing]):
@@ -83,7 +74,7 @@ def load_phantom(
         labels = [int(recipe.subtype != "none") for recipe in recipes]
         keys = [f"{split}/{CLASSES[c]}/{r.patient}-{r.seed[-1]}" for r, c in zip(recipes, labels, strict=True)]
         splits.append(ImageSplit(images, labels, CLASSES, keys=keys, name=split, groups=patients_of))
-    return ImageData("phantom", splits[0], splits[1], splits[2], CARD)
+    return ImageData("phantom", splits[0], splits[1], splits[2], card_of("phantom"))
 
 
 def phantom_table(split: ImageSplit) -> pd.DataFrame:

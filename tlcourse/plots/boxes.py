@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from tlcourse.plots.seeds import lines
-from tlhelpers.plots import BLUE, GREEN, ORANGE, Chart, image_grid
+from tlhelpers.plots import BLUE, ORANGE, Chart, image_grid
 
 LIGHT_GREEN, LIGHT_ORANGE = "#00E6A8", "#FF9A3C"  # for lines on images, where darker ones are hard to see
 
@@ -25,15 +25,16 @@ def boxes(
     title: str,
     min_score: float = 0.5,
     titles: Sequence[str] = (),
+    columns: int = 3,
 ) -> Chart:
-    """Images with their true boxes as solid lines and predicted boxes as broken lines.
+    """Images, in `columns` columns, with their true boxes as solid lines and predicted boxes as broken lines.
 
     Images are tensors (3, height, width), uint8, or floats between 0 and 1. `truths` has for each image `boxes`
     (objects, 4), left, top, right, bottom in pixels, and `labels`, which are positions in `classes`. `predictions` has
     `scores`, too; those with less than `min_score` are not drawn.
     """
     arrays = [torch.as_tensor(image).as_subclass(torch.Tensor).permute(1, 2, 0).numpy() for image in images]
-    chart = image_grid(arrays, titles, title=title, columns=4)
+    chart = image_grid(arrays, titles, title=title, columns=columns)
     described = []
     for number, (axis, truth) in enumerate(zip(chart.axes, truths, strict=False)):
         names = [classes[int(label)] for label in truth["labels"]]
@@ -41,16 +42,14 @@ def boxes(
             _draw(axis, box, LIGHT_GREEN, "-", name, above=True)
         described.append(f"{number + 1}: {', '.join(names)}")
         if predictions is not None:
-            columns = (predictions[number][name] for name in ("boxes", "labels", "scores"))
-            sure = [
-                (box, f"{classes[int(c)]} {float(s):.0%}") for box, c, s in zip(*columns, strict=True) if s >= min_score
-            ]
+            parts = zip(*(predictions[number][name] for name in ("boxes", "labels", "scores")), strict=True)
+            sure = [(box, f"{classes[int(c)]} {float(s):.0%}") for box, c, s in parts if s >= min_score]
             for box, text in sure:
                 _draw(axis, box, LIGHT_ORANGE, "--", text, above=False)
             described[-1] += "; found " + (", ".join(text for _, text in sure) or "nothing")
     if predictions is not None:
-        styles = [Line2D([], [], color=GREEN), Line2D([], [], color=ORANGE, ls="--")]
-        texts = ["true", f"found, with a score of {min_score:.0%} or more"]
+        styles = [Line2D([], [], color=LIGHT_GREEN, lw=2), Line2D([], [], color=LIGHT_ORANGE, ls="--", lw=2)]
+        texts = ["true", f"found, {min_score:.0%} sure or more"]
         chart.legend(styles, texts, loc="outside lower center", ncols=2, fontsize=9)
     chart.alt = f"{title}: {len(images)} images with boxes. {'. '.join(described)}."
     return chart
@@ -59,13 +58,13 @@ def boxes(
 def _draw(axis: Axes, box: Any, colour: str, style: str, text: str, *, above: bool) -> None:
     left, top, right, bottom = (float(place) for place in box)
     axis.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, ec=colour, ls=style, lw=1.8))
-    height = axis.get_ylim()[0]
-    if above:  # just outside the box; inside where the image ends
-        place, end = top, "bottom" if top > 0.06 * height else "top"
-    else:
-        place, end = bottom, "top" if bottom < 0.94 * height else "bottom"
+    width, height = axis.get_xlim()[1], axis.get_ylim()[0]
+    upwards = top > 0.07 * height if above else bottom > 0.93 * height  # outside the box; inside at the image's edge
+    leftwards = not (left < 0.75 * width if above else right < 0.25 * width)  # so that texts of one object lie apart
+    x, side = (min(right, width), "right") if leftwards else (max(left, 0), "left")
+    options: Any = {"fontsize": 9, "va": "bottom" if upwards else "top", "ha": side, "clip_on": True}
     background = {"facecolor": colour, "edgecolor": "none", "pad": 1, "alpha": 0.85}
-    axis.text(max(left, 0), place, text, fontsize=7, va=end, clip_on=True, bbox=background)
+    axis.text(x, top if above else bottom, text, bbox=background, **options)
 
 
 def overlap(first: Sequence[float], second: Sequence[float], *, title: str) -> Chart:

@@ -11,9 +11,11 @@ COLOURS = (BLUE, ORANGE, GREEN, GREY, "#CC79A7", "#E69F00", SKY)
 METHOD_COLOURS = {
     **dict.fromkeys(("from scratch", "scratch"), ORANGE),
     **dict.fromkeys(("frozen", "frozen features", "frozen embeddings", "head", "head only", "the head alone"), BLUE),
-    **dict.fromkeys(("last block", "last blocks", "last two blocks", "two blocks", "last layer"), SKY),
+    **dict.fromkeys(("last block", "last layer"), SKY),
+    **dict.fromkeys(("last blocks", "last two blocks", "two blocks"), "#CC79A7"),
     **dict.fromkeys(("everything", "fine-tuned"), GREEN),
     **dict.fromkeys(("random control", "random"), GREY),
+    "LoRA": "#E69F00",
 }
 
 

@@ -51,7 +51,8 @@ def bars(values: "pd.Series[float]", *, title: str, xlabel: str) -> Chart:
     """Bars of fractions, each with its number; for example the probabilities of classes."""
     described = ", ".join(f"{name} {value:.2f}" for name, value in values.items())
     chart, axis = _rows(f"{title}: {described}.", values.index, title, xlabel)
-    drawn = axis.barh(range(len(values)), values.to_numpy(), color=BLUE)
+    colours = [METHOD_COLOURS.get(str(name), BLUE) for name in values.index]
+    drawn = axis.barh(range(len(values)), values.to_numpy(), color=colours)
     axis.bar_label(drawn, [f"{v:.0%}" if v >= 0.01 else "below 1%" for v in values], padding=3, fontsize=9)
     axis.set_xlim(0, 1.12)
     return chart

@@ -1,9 +1,10 @@
 """The data set `safari`: emoji in five styles on made-up backgrounds, eight classes."""
 
+from tlcourse.cards import card_of
 from tlcourse.drawn_images import SPLITS, check_range
 from tlcourse.safari.catalogue import CLASSES, SCENERY, SPECIES, STYLES, STYLES_OF, Drawing, drawings, species_of
 from tlcourse.safari.scene import SceneImages
-from tlhelpers.data.dataset import DataCard, ImageData, ImageSplit
+from tlhelpers.data.dataset import ImageData, ImageSplit
 from tlhelpers.errors import DataError
 
 DIVISIONS = ("style", "species", "both")
@@ -45,7 +46,7 @@ def load_safari(
     different = [len(set(split.groups or ())) for split in (train, val, test)]
     subjects = "drawings" if by == "style" else "species"
     what = "eight kinds of things ({} + {} + {} different {})".format(*different, subjects)
-    return ImageData("safari", train, val, test, drawings_card("safari", what))
+    return ImageData("safari", train, val, test, card_of("safari", drawn=what))
 
 
 def make_split(
@@ -74,18 +75,4 @@ def make_split(
         keys=[f"{name}/{CLASSES[s[2]]}/{s[3]:04d}-{d.species}-{d.style}-{d.code}" for d, s in images],
         name=name,
         groups=[d.name if by == "style" else d.species for d, _ in images],
-    )
-
-
-def drawings_card(name: str, what: str) -> DataCard:
-    """The card of a data set made of emoji."""
-    return DataCard(
-        name=name,
-        summary=f"drawings of {what}, on made-up backgrounds; the splits share no drawing",
-        source="OpenMoji, Noto Emoji (Google), Twemoji (Twitter and contributors), Fluent Emoji (Microsoft), composed "
-        "by this package",
-        licence="OpenMoji CC BY-SA 4.0; Noto Emoji Apache 2.0; Twemoji CC BY 4.0; Fluent Emoji MIT. All emojis of the "
-        "first set designed by OpenMoji, the open-source emoji and icon project",
-        is_not="photographs: drawings pasted on made-up backgrounds, so results do not apply to photographs; and the "
-        "clutter was tuned to teach, so it is no benchmark either",
     )

@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import io
+import json
 import os
 import re
 import warnings
@@ -20,27 +21,8 @@ from tlhelpers.files import user_path
 AnyImage = str | os.PathLike[str] | Image.Image | np.ndarray[Any, Any] | torch.Tensor
 ONE_IMAGE = (str, bytes, os.PathLike, Image.Image, np.ndarray, torch.Tensor)  # its types, for `isinstance`
 _HEAD = 512  # bytes from the beginning of a file that tell what it is
-_SIGNATURES = {  # how the files begin that can be read; the names are Pillow's
-    "JPEG": rb"\xff\xd8\xff",
-    "PNG": rb"\x89PNG\r\n\x1a\n",
-    "WEBP": rb"RIFF....WEBP",
-    "TIFF": rb"II[*+]\x00|MM\x00[*+]",
-    "BMP": rb"BM",
-    "PPM": rb"P[1-6fF][\s#]",
-    "JPEG2000": rb"\x00\x00\x00\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
-    "GIF": rb"GIF8",
-    "AVIF": rb"....ftyp(?:avi[fs]|(?:mif1|msf1)....(?:.{4})*?avi[fs])",
-    "HEIF": rb"....ftyp(?:hei[cxms]|hev[cxms]|(?:mif1|msf1))",
-}
-_NOT_IMAGES = {  # how other files begin that are often found among images
-    " (a web page, perhaps left by a failed download)": rb"(?i:\s*<!doctype html|\s*<html)",
-    " (a Git LFS pointer: `git lfs pull` fetches the image)": rb"version https://git-lfs",
-    " (a DICOM file: export it as PNG)": rb".{128}DICM",
-    " (an SVG or XML file)": rb"\s*<(?:\?xml|svg)",
-    " (a PDF)": rb"%PDF",
-    " (a ZIP archive)": rb"PK\x03\x04",
-    " (a NumPy array)": rb"\x93NUMPY",
-}
+# How files begin that can be read (the names are Pillow's), and others that are often found among images: as patterns.
+_SIGNATURES = json.loads((Path(__file__).parent / "signatures.json").read_text(encoding="utf8"))
 _SILENCE = ("ignore", None, Warning, re.compile(r"PIL\."), 0)  # an entry of `warnings.filters`
 
 
@@ -81,7 +63,7 @@ def read_image(source: AnyImage, needed: int | None = None) -> tuple[Image.Image
         with _pillow_silenced():
             if path is not None:
                 data = _read(path)
-                kind = _first_match(_SIGNATURES, data)
+                kind = _first_match("images", data)
                 source = _decode(data, kind, needed)
             return _upright_rgb(source if isinstance(source, Image.Image) else _from_array(source)), data
     except Exception as error:  # Pillow's decoders raise almost anything on damaged bytes
@@ -117,9 +99,10 @@ def _reason(error: Exception, path: Path, kind: str) -> str:
     return f"truncated or damaged {kind} file, or of a sort that Pillow cannot read{detail}"
 
 
-def _first_match(patterns: dict[str, bytes], data: bytes) -> str:
+def _first_match(kind: str, data: bytes) -> str:
     """The name of the first pattern that matches the beginning of a file; empty if none does."""
-    return next((name for name, begin in patterns.items() if re.match(begin, data[:_HEAD], re.DOTALL)), "")
+    head = data[:_HEAD].decode("latin-1")  # a character for each byte
+    return next((name for name, begin in _SIGNATURES[kind].items() if re.match(begin, head, re.DOTALL | re.ASCII)), "")
 
 
 def _read(path: Path) -> bytes:
@@ -131,8 +114,8 @@ def _read(path: Path) -> bytes:
         raise BadImageError("zero bytes")
     with path.open("rb") as file:
         head = file.read(_HEAD)
-        if not _first_match(_SIGNATURES, head):  # do not read on: it may be a film of many gigabytes
-            raise BadImageError(f"not an image{_first_match(_NOT_IMAGES, head)}")
+        if not _first_match("images", head):  # do not read on: it may be a film of many gigabytes
+            raise BadImageError(f"not an image{_first_match('others', head)}")
         return head + file.read()
 
 

