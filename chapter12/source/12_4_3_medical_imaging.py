@@ -160,7 +160,7 @@ pd.DataFrame(
 # PneumoniaMNIST.
 
 # %% tags=["nbval-ignore-output"]
-PATIENTS = {"patients": 40, "val_patients": 40, "test_patients": 160, "per_patient": 1}
+PATIENTS = {"patients": 50, "val_patients": 50, "test_patients": 160, "per_patient": 1}
 if QUICK:
     data = tl.load_data("phantom", size=64, difficulty=0.5, seed=SEED, **PATIENTS)
 elif os.environ.get("TL_DATA"):
@@ -264,7 +264,7 @@ if QUICK:
 # The curves jump while the learning rate is high, and settle towards the end. Here pre-training helps, frozen or fine-tuned.
 # What *frozen* has beyond the random control comes from pre-training.
 #
-# > **Careful.** One run of each, on 40 drawings. Section 1 had 600 real images and another order of the methods. On your own
+# > **Careful.** One run of each, on 50 drawings. Section 1 had 600 real images and another order of the methods. On your own
 # > images, run all four.
 # <!-- given: settings of the cells above, and transfer.json -->
 #
