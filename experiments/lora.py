@@ -9,6 +9,7 @@ moments take, in float32.
 """
 
 import itertools
+import math
 import sys
 import time
 from typing import Any
@@ -23,7 +24,7 @@ from tuned import fill_tuned, options
 
 import tlcourse as tc
 import tlhelpers as tl
-from tlcourse.language.lora import add_lora
+from tlcourse.language.encoder import SentenceClassifier
 from tlcourse.measurements.results import FOLDER, load_results
 from tlhelpers.loop import compute_logits, place, seeded, train_epoch
 from tlhelpers.models.freezing import freeze_modules, unfreeze_modules
@@ -37,6 +38,32 @@ RATES = {
 }
 SETTINGS = {"steps": STEPS, "batch": BATCH, "rank": RANK, "rates": {name: list(rates) for name, rates in RATES.items()}}
 GRID = Grid(FOLDER / "lora.json", "python experiments/lora.py", SETTINGS, ("method", "rate", "seed"))
+
+
+class LoRA(nn.Module):
+    """A frozen linear layer and a trainable change of rank `rank`: (..., in) -> (..., out) (Hu et al. 2021)."""
+
+    def __init__(self, frozen: nn.Linear, rank: int) -> None:
+        super().__init__()
+        self.frozen = frozen
+        self.down = nn.Parameter(torch.empty(rank, frozen.in_features))
+        self.up = nn.Parameter(torch.zeros(frozen.out_features, rank))  # zeros: at first nothing changes
+        nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """The frozen layer's outputs, plus what the two small matrices add."""
+        return self.frozen(inputs) + inputs @ self.down.T @ self.up.T
+
+
+def add_lora(model: SentenceClassifier, rank: int = 8) -> SentenceClassifier:
+    """Freeze the encoder, and put LoRA on the queries and values of its attention; changes the model in place."""
+    freeze_modules(model.encoder)
+    for layer in model.layers:
+        attention = layer.get_submodule("attention.self")
+        for name in ("query", "value"):
+            frozen: Any = attention.get_submodule(name)
+            setattr(attention, name, LoRA(frozen, rank))
+    return model
 
 
 def main() -> int:

@@ -13,7 +13,6 @@ import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import tlhelpers as tl  # first: it settles how OpenMP's threads wait
 
@@ -147,11 +146,10 @@ def _safari() -> dict[str, ImageSplit]:
 
 def _shift() -> dict[str, ImageSplit]:
     """Fluent's drawings of some species; other species by the same artists and by three others."""
-    drawn: dict[str, Any] = {"by": "both", "size": SIDE}
     fluent = ("fluent-flat", "fluent")
-    split = {name: make_split(name, count, styles=fluent, **drawn) for name, count in (("train", 40), ("val", 20))}
+    split = {name: make_split(name, count, styles=fluent, size=SIDE) for name, count in (("train", 40), ("val", 20))}
     tests = {"fluent": fluent, **{style: (style,) for style in STYLES_OF["train"]}}
-    return split | {name: make_split("test", 40, styles=styles, **drawn) for name, styles in tests.items()}
+    return split | {name: make_split("test", 40, styles=styles, size=SIDE) for name, styles in tests.items()}
 
 
 def _phantom() -> dict[str, ImageSplit]:

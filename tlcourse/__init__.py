@@ -1,7 +1,4 @@
-"""What the course adds to `tlhelpers`: drawn data sets, applications, lab checks, explorers and measurements.
-
-The names are listed in `__init__.pyi`; each is imported when it is first used.
-"""
+"""What the course adds to `tlhelpers`; each name of `__init__.pyi` is imported when it is first used."""
 
 import lazy_loader
 

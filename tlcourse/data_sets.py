@@ -1,34 +1,27 @@
-"""The data sets that the course adds to `tl.load_data`, as pyproject.toml announces; and a choice of their classes."""
+"""The data sets that the course adds to `tl.load_data`, what each is and must not be taken for; a choice of classes."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from tlcourse.drawn_images import SPLITS
 from tlhelpers.data.catalogue import DataSetEntry
-from tlhelpers.data.dataset import ImageData
+from tlhelpers.data.dataset import DataCard, ImageData
 from tlhelpers.errors import DataError, closest
 
-NAMED = "tlcourse.named"
-DRAWN = "drawings of eight kinds of things on made-up backgrounds, also at other sizes"
-DRAWN_XRAYS = "drawn chest radiographs, normal or with opacities whose place is known; no medical data"
-FULL_XRAYS = "chest radiographs of children in full size, divided by patient; root= names your copy"
-ANTS = "photographs of ants and bees, few; no test set"
-RETINA = "photographs of the retina, graded 0 to 4; 28 to 224 px"
-SMALL_XRAYS = "children's chest radiographs, normal or ill; 28 to 224 px"
+_HERE = Path(__file__).parent
+_CARDS = json.loads((_HERE / "cards.json").read_text("utf8"))
+DATA_SETS = tuple(DataSetEntry(**entry) for entry in json.loads((_HERE / "data_sets.json").read_text("utf8")))
 
-DATA_SETS = (
-    DataSetEntry("safari", DRAWN, "nothing", "CC BY-SA 4.0", "tlcourse.safari.dataset", "quick, full"),
-    DataSetEntry("phantom", DRAWN_XRAYS, "nothing", "MIT", "tlcourse.phantom.dataset", "quick, full"),
-    DataSetEntry("chest_xray", FULL_XRAYS, "1,200 MB, by hand", "CC BY 4.0", "tlcourse.medical.chest_xray"),
-    DataSetEntry("hymenoptera", ANTS, "47 MB", "none given; research", NAMED),
-    DataSetEntry("flowers102", "photographs of 102 kinds of flowers", "345 MB", "none given; research", NAMED),
-    DataSetEntry("oxford_pets", "photographs of 37 breeds of cats and dogs", "811 MB", "CC BY-SA 4.0", NAMED),
-    DataSetEntry("pneumonia_mnist", SMALL_XRAYS, "300 MB", "CC BY 4.0", NAMED),
-    DataSetEntry("retina_mnist", RETINA, "240 MB", "CC BY 4.0", NAMED),
-)
+
+def card_of(name: str, *, drawn: str = "") -> DataCard:
+    """The card of a data set, from `cards.json`; all that are made of emoji share one, which says what is `drawn`."""
+    texts = _CARDS["emoji" if drawn else name]
+    return DataCard(name, **{part: text.replace("DRAWN", drawn) for part, text in texts.items()})
 
 
 def select_classes(data: ImageData, names: Sequence[str]) -> ImageData:

@@ -28,8 +28,7 @@ def turned(x: np.ndarray, y: np.ndarray, turn: float) -> tuple[np.ndarray, np.nd
 class DrawnImages(Generic[T]):
     """Base of the loaders: draws image `i` at its first use and keeps it while memory lasts.
 
-    A pickled loader leaves the kept images behind, so that it travels quickly to worker processes. `size` is the side
-    of the square images in pixels; an image, or a grey one with two masks, takes three bytes for each pixel.
+    `size` is the side in pixels; an image takes three bytes for each. Pickling leaves the kept images behind.
     """
 
     def __init__(self, size: int) -> None:

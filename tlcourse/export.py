@@ -17,8 +17,7 @@ MANIFEST = ".tlhelpers_export.json"
 def export_folder(data: ImageData, root: str | os.PathLike[str]) -> Path:
     """Write every image, without its transform, to `root/<split>/<class>/<key>.png`; returns `root` as a Path.
 
-    Files that exist are kept, so that the next call completes an interrupted export. Raises DataError if `root` holds
-    something else, or two images of a class would get the same file name.
+    Existing files are kept. Raises DataError if `root` holds something else, or two images would be the same file.
     """
     root, digest = user_path(root), hashlib.sha256()
     plan: dict[Path, tuple[ImageSplit, int]] = {}

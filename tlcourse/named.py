@@ -1,7 +1,6 @@
 """Named data sets that the full profile downloads once; the quick profile takes what is there already.
 
-`root` is a folder that holds a copy already, arranged as torchvision or MedMNIST want it; None means `cache_folder()`.
-Loaders raise DataError if files are missing, and DownloadError if a download fails or is needed in the quick profile.
+`root` holds a copy, as torchvision or MedMNIST arrange it; None: `cache_folder()`. A DataError says what is missing.
 """
 
 import functools
@@ -15,7 +14,7 @@ import pooch
 from PIL import Image
 from torchvision.datasets import Flowers102, OxfordIIITPet
 
-from tlcourse.cards import card_of
+from tlcourse.data_sets import card_of
 from tlcourse.download import cache_folder, explain_failures, fetch
 from tlhelpers.data.dataset import ImageData, ImageSplit
 from tlhelpers.data.folder import load_folder
@@ -32,7 +31,7 @@ HYMENOPTERA_SHA256 = "fbc41b31d544714d18dd1230b1e2b455e1557766e13e67f9f5a7a23af7
 def load_hymenoptera(*, root: Folder = None, verbose: bool = True) -> ImageData:
     """Ants and bees (47 MB), no test set; `verbose` prints which files could not be used."""
     if root is None:
-        archive = fetch(HYMENOPTERA, sha256=HYMENOPTERA_SHA256, size_hint=47_286_322)
+        archive = fetch(HYMENOPTERA, HYMENOPTERA_SHA256, size_hint=47_286_322)
         with explain_failures(archive):
             pooch.Unzip(extract_dir="hymenoptera")(str(archive), "fetch", None)
         root = archive.with_name("hymenoptera") / "hymenoptera_data"
@@ -50,10 +49,7 @@ def load_flowers102(*, root: Folder = None) -> ImageData:
 
 
 def load_oxford_pets(*, root: Folder = None, val: float = 0.15, seed: int = 0) -> ImageData:
-    """37 breeds of cats and dogs (811 MB); the test set (3,669 images) is the authors'.
-
-    `val` is the fraction of the authors' other 3,680 images that is taken for validation, by breed; `seed` draws them.
-    """
+    """37 breeds of cats and dogs (811 MB); `val` is the fraction of the training images for validation, by breed."""
     source = OxfordIIITPet, "oxford-iiit-pet", root, dict(OxfordIIITPet._RESOURCES), 811e6
     both, last = (_torchvision(*source, split=name) for name in ("trainval", "test"))
     splits = []
@@ -73,7 +69,7 @@ def _torchvision(dataset: Any, name: str, root: Folder, files: dict[str, str], s
         if root is not None:
             raise DataError(f"{parent / name} is not a copy of {name}; torchvision says: {error}") from error
         for url, md5 in files.items():
-            fetch(url, md5=md5, folder=parent / name, size_hint=size)
+            fetch(url, f"md5:{md5}", folder=parent / name, size_hint=size)
         with explain_failures(parent / name):
             return dataset(parent, split=split, download=True)  # all files are there, so this only unpacks
     except (OSError, ValueError) as error:
@@ -102,34 +98,22 @@ def _open_file(paths: Sequence[Path], i: int) -> Image.Image:
 
 def load_pneumonia_mnist(*, size: int = 224, root: Folder = None) -> ImageData:
     """PneumoniaMNIST (4 to 300 MB) in its authors' splits; `size` is 28, 64, 128 or 224 px. Grey is given as RGB."""
-    return _medmnist("pneumonia_mnist", "PneumoniaMNIST", size, root)
-
-
-def load_retina_mnist(*, size: int = 224, root: Folder = None) -> ImageData:
-    """RetinaMNIST (3 to 240 MB) in its authors' splits, "grade 0" to "grade 4"; `size` is 28, 64, 128 or 224 px."""
-    return _medmnist("retina_mnist", "RetinaMNIST", size, root, "grade ")
-
-
-def _medmnist(name: str, class_name: str, size: int, root: Folder, prefix: str = "") -> ImageData:
-    """A data set of MedMNIST's, all of it in memory; `prefix` stands before the names of its classes."""
     try:
-        import medmnist
+        from medmnist import INFO, PneumoniaMNIST
     except ImportError as error:
-        raise DataError(f'{name} needs the package medmnist: pip install "tlhelpers[full]"') from error
-    dataset = getattr(medmnist, class_name)
-    if size not in dataset.available_sizes:
-        raise DataError(f"{class_name} has the sizes {dataset.available_sizes} px, not {size!r}")
-    info, suffix = medmnist.INFO[dataset.flag], "" if size == 28 else f"_{size}"
+        raise DataError('pneumonia_mnist needs the package medmnist: pip install "tlhelpers[full]"') from error
+    if size not in PneumoniaMNIST.available_sizes:
+        raise DataError(f"PneumoniaMNIST has the sizes {PneumoniaMNIST.available_sizes} px, not {size!r}")
+    info, suffix = INFO["pneumoniamnist"], "" if size == 28 else f"_{size}"
     folder = None if root is None else user_path(root)
-    if folder is not None and not (file := folder / f"{dataset.flag}{suffix}.npz").is_file():
+    if folder is not None and not (file := folder / f"pneumoniamnist{suffix}.npz").is_file():
         raise DataError(f"there is no file {file}")
-    most = sum(info["n_samples"].values()) * size**2 * info["n_channels"]  # bytes; the file is compressed
-    path = fetch(info[f"url{suffix}"], md5=info[f"MD5{suffix}"], folder=folder, size_hint=most)
-    classes = [prefix + info["label"][str(label)] for label in range(len(info["label"]))]
+    most = sum(info["n_samples"].values()) * size**2  # bytes; the file is compressed
+    path = fetch(info[f"url{suffix}"], f"md5:{info[f'MD5{suffix}']}", folder=folder, size_hint=most)
     splits = []
     for split in ("train", "val", "test"):
-        images = dataset(split, root=path.parent, size=size)
+        images = PneumoniaMNIST(split, root=path.parent, size=size)
         keys = [f"{split}/{i}" for i in range(len(images))]
         load: Any = functools.partial(operator.getitem, images.imgs)
-        splits.append(ImageSplit(load, images.labels[:, 0], classes, keys=keys, name=split))
-    return ImageData(name, splits[0], splits[1], splits[2], card_of(name))
+        splits.append(ImageSplit(load, images.labels[:, 0], tuple(info["label"].values()), keys=keys, name=split))
+    return ImageData("pneumonia_mnist", splits[0], splits[1], splits[2], card_of("pneumonia_mnist"))

@@ -35,7 +35,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from PIL import Image
 
-from tlcourse.measurements.claims import NOT_SO, write_claim_outputs
+from tlcourse.measurements import results
+from tlcourse.measurements.claims import CLAIM_OUTPUTS, NOT_SO
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("chapter12", "labs", "solutions")
@@ -105,12 +106,20 @@ def orphans(root: Path = ROOT) -> list[Path]:
 
 
 def build(source: Path) -> Any:
-    """The notebook that a source describes, without outputs. Ids follow from contents, so that diffs stay small."""
+    """The notebook that a source describes, without outputs.
+
+    Ids follow from contents, so that diffs stay small; those of a lab's answers and checks from the exercise's name, by
+    which marking finds them.
+    """
     book = jupytext.reads(source.read_text(encoding="utf8"), fmt="py:percent")
     book.metadata = _metadata()
     book.nbformat, book.nbformat_minor = 4, 5
-    for number, cell in enumerate(book.cells):
+    exercise = "none"
+    for number, cell in reversed([*enumerate(book.cells)]):
         cell["id"] = hashlib.sha256(f"{number}{cell.source}".encode()).hexdigest()[:8]
+        if kind := {"answer", "check"} & set(cell.metadata.get("tags", [])):
+            exercise = found[1] if (found := re.search(r'lab\.check\(\s*"([\w-]+)"', cell.source)) else exercise
+            cell["id"] = f"{kind.pop()}-{exercise}"
     return book
 
 
@@ -244,6 +253,24 @@ def _execute_all(chosen: list[Path], *, write: bool) -> int:
         TIMES.parent.mkdir(exist_ok=True)
         TIMES.write_text(json.dumps(dict(sorted(times.items())), indent=1) + "\n", encoding="utf8")
     return 1 if failed else 0
+
+
+def write_claim_outputs(folder: Path) -> None:
+    """Store what the tagged cells of a folder's notebooks printed, for `table_of_claims`."""
+    text = json.dumps(claim_outputs(folder), indent=1, sort_keys=True)
+    (results.FOLDER / CLAIM_OUTPUTS).write_text(text + "\n", encoding="utf8", newline="\n")
+
+
+def claim_outputs(folder: Path) -> dict[str, list[str]]:
+    """For each claim the notebook whose cell tests it, and what the cell printed when it was last executed."""
+    found = {}
+    for path in sorted(folder.glob("*.ipynb")):
+        for cell in json.loads(path.read_text(encoding="utf8"))["cells"]:
+            for tag in cell["metadata"].get("tags", []):
+                if tag.startswith("claim-"):
+                    printed = "".join("".join(o["text"]) for o in cell.get("outputs", ()) if o.get("name") == "stdout")
+                    found[tag.removeprefix("claim-")] = [path.stem, " ".join(printed.split())]
+    return found
 
 
 def untrue(book: Any) -> list[str]:

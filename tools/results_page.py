@@ -1,4 +1,4 @@
-"""Fill the tables of README.md and docs/results.md from the results files, so that no number in them is typed by hand.
+"""Fill the tables of README.md and docs/ from the results files and the labs: no number in them is typed by hand.
 
 python tools/results_page.py            rewrite the tables
 python tools/results_page.py --check    only say whether they are up to date
@@ -55,12 +55,12 @@ ABOUT = {
         "train exactly two blocks, and prove it",
     ),
     "lab4_scratch_vs_transfer": (
-        "Lab 4: from scratch or by transfer",
-        "a fair comparison over several seeds",
+        "Lab 4: from scratch or with transfer",
+        "a fair comparison of time and accuracy, over several seeds",
     ),
     "lab5_xray_pneumonia": (
         "Lab 5: pneumonia on chest X-rays",
-        "data audit, threshold, confidence intervals, heat maps, a model card",
+        "fine-tuning, threshold, intervals by patient, one look at the test set",
     ),
 }
 
@@ -142,6 +142,19 @@ def notebooks_table() -> str:
     return "\n".join(lines) + "\n"
 
 
+def labs_table() -> str:
+    """A row for each lab: minutes, exercises, lines to write and points of the core, and of the extension."""
+    import labs
+
+    kinds = ("minutes", "exercises", "lines", "points")
+    lines = [f"| lab | {' | '.join(kinds)} | extension: {' | '.join(kinds)} |", "|---" * 9 + "|"]
+    for source in sorted((ROOT / "solutions" / "source").glob("*.py")):
+        found = labs.measures(source)
+        cells = [str(found.get(f"{part} {kind}", 0)) for part in ("core", "extension") for kind in kinds]
+        lines.append(f"| {ABOUT[source.stem][0]} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def networks_table() -> str:
     """A row for each network that the package carries."""
     lines = ["| network | parameters | file | top-1 | top-5 | trained for | command |", "|---|---|---|---|---|---|---|"]
@@ -157,6 +170,7 @@ def networks_table() -> str:
 PAGES: dict[Path, Callable[[], dict[str, str]]] = {
     ROOT / "README.md": lambda: {"notebooks": notebooks_table()},
     ROOT / "docs" / "results.md": results_tables,
+    ROOT / "docs" / "teaching.md": lambda: {"labs": labs_table()},
 }
 
 

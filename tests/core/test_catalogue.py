@@ -71,7 +71,7 @@ def test_an_error_inside_a_loader_is_not_taken_for_a_wrong_option(folder, monkey
 def test_the_course_adds_its_data_sets_to_those_of_the_core():
     table = tl.data_names()
     assert table.columns.tolist() == ["name", "what", "profile", "size", "licence"]
-    own = ["hymenoptera", "flowers102", "oxford_pets", "pneumonia_mnist", "retina_mnist"]
+    own = ["hymenoptera", "flowers102", "oxford_pets", "pneumonia_mnist"]
     assert table["name"].tolist() == ["safari", "phantom", "chest_xray", *own]
     assert table.loc[table["profile"].str.contains("quick"), "name"].tolist() == ["safari", "phantom"]
     assert (table.map(len) > 0).all(axis=None)

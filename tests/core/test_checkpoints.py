@@ -81,13 +81,6 @@ def test_going_on_equals_never_having_stopped(source, optimizer, schedule, tmp_p
     assert resumed.best_epoch == whole.best_epoch
 
 
-@pytest.mark.parametrize("epochs", [1, 2])
-def test_a_kill_loses_no_finished_epoch(epochs, tmp_path):
-    with killed_after(epochs):
-        fit(tmp_path)
-    assert len(torch.load(tmp_path / "last.pt", weights_only=True)["progress"]["rows"]) == epochs
-
-
 def test_the_best_epochs_weights_survive(tmp_path):
     uphill = {"optimizer": SGD, "schedule": lambda o: LambdaLR(o, lambda epoch: -1.0 if epoch else 1.0)}
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 from junk import plant_junk
-from toy import CLASSES, ToyImages
+from toy import CLASSES, ToyImages, cases
 
 import tlhelpers as tl
 from tlhelpers.__main__ import main
@@ -79,14 +79,12 @@ def test_results_are_not_written_over_other_files(folder, tmp_path, capsys):
     assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["chapter1.tex"]
 
 
-@pytest.mark.parametrize(
-    ("command", "message"),
-    [
-        (["train", "no_such_folder"], "no_such_folder"),
-        (["train", "{folder}", "--arch", "resnet19"], "Did you mean 'resnet1"),
-        (["train", "{folder}", "--arch", "resnet50"], "never touches the network"),
-        (["predict", "no_such_run", "x.jpg"], "there is no file"),
-    ],
+@cases(
+    "command, message",
+    (["train", "no_such_folder"], "no_such_folder"),
+    (["train", "{folder}", "--arch", "resnet19"], "Did you mean 'resnet1"),
+    (["train", "{folder}", "--arch", "resnet50"], "never touches the network"),
+    (["predict", "no_such_run", "x.jpg"], "there is no file"),
 )
 def test_mistakes_get_a_sentence_and_signals_are_handled_as_before(folder, capsys, command, message):
     before = signal.getsignal(signal.SIGTERM)
@@ -133,13 +131,11 @@ def work(augment=augment):
 """
 
 
-@pytest.mark.parametrize(
-    ("end", "said"),
-    [
-        ("work()", 'a script must do its work below `if __name__ == "__main__":`'),
-        ('if __name__ == "__main__":\n    work(lambda image: augment(image))', "must be defined in a file"),
-        ('if __name__ == "__main__":\n    work()', "Run of 1 epochs"),
-    ],
+@cases(
+    "end, said",
+    ("work()", 'a script must do its work below `if __name__ == "__main__":`'),
+    ('if __name__ == "__main__":\n    work(lambda image: augment(image))', "must be defined in a file"),
+    ('if __name__ == "__main__":\n    work()', "Run of 1 epochs"),
 )
 def test_what_goes_wrong_when_reading_processes_are_spawned(folder, tmp_path, end, said):
     spawn = 'multiprocessing.set_start_method("spawn", force=True)\n'

@@ -99,15 +99,6 @@ def test_impossible_shares_and_classes_that_cannot_be_learned(tmp_path, counts, 
     assert message in refusal(make_splits(tmp_path, counts), **options)
 
 
-def test_division_depends_on_the_seed_and_not_on_the_place(tmp_path):
-    make_classes(tmp_path / "one", {"a": 20, "b": 20})
-    shutil.copytree(tmp_path / "one", tmp_path / "two")
-    first, moved = (keys(tl.load_folder(tmp_path / name)) for name in ("one", "two"))
-    other = keys(tl.load_folder(tmp_path / "one", seed=1))
-    assert first == moved != other
-    assert sorted(first) == sorted(other)
-
-
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("rule", [PATIENT, lambda key: key.split("/")[-1][:3]], ids=["pattern", "function"])
 def test_groups_stay_in_one_split(tmp_path, seed, rule):

@@ -45,14 +45,6 @@ def test_what_crop_an_image_gets_depends_on_seed_epoch_and_image_alone():
         assert not torch.allclose(natural, crops(epoch, Order(24, 8), seed=seed), atol=0.1)
 
 
-def test_the_order_of_an_epoch_comes_again():
-    labels, batches = [], noise()
-    for epoch in (1, 2, 1):
-        batches.set_epoch(epoch)
-        labels.append(torch.cat([labels for _, labels in batches]).tolist())
-    assert labels[0] == labels[2] != labels[1]
-
-
 def test_every_image_draws_its_own_crop_and_pairs_stay_together():
     pixels = torch.arange(32 * 32).remainder(251).to(torch.uint8).view(1, 1, 32, 32).expand(16, 3, 32, 32)
     ((images, labels),) = PixelBatches(pixels, torch.arange(16), PREPROCESSING, EpochOrder(16, 16, 0), crop=0.3)

@@ -1,7 +1,7 @@
 """The default recipe: it tries more as time allows, keeps what validates best, and never looks at the test set."""
 
 import pytest
-from toy import same_weights, toy_data, toy_network
+from toy import toy_data, toy_network
 
 import tlhelpers as tl
 from tlhelpers import recipe
@@ -54,19 +54,15 @@ def test_it_goes_from_the_head_to_everything_and_keeps_the_best(tried, best):
 def test_each_step_begins_where_the_one_before_it_ended(tried, monkeypatch):
     calls, _ = tried
     starts, noting = [], recipe.fit
-    monkeypatch.setattr(
-        recipe,
-        "fit",
-        lambda model, *args, **options: starts.append(tl.snapshot(model)) or noting(model, *args, **options),
-    )
+
+    def watched(model, *args, **options):
+        starts.append(tl.snapshot(model))
+        return noting(model, *args, **options)
+
+    monkeypatch.setattr(recipe, "fit", watched)
     tl.train_within(toy_network(size=32), toy_data(), minutes=60)
     for (_, _, ended), began in zip(calls, starts[1:], strict=False):
         assert all((ended[name] == began[name]).all() for name in ended)
-
-
-def test_the_same_seed_gives_the_same_weights():
-    runs = [tl.train_within(toy_network(size=32), toy_data(), minutes=60, seed=1) for _ in range(2)]
-    assert same_weights(*(run.model for run in runs))
 
 
 def test_what_there_is_no_time_for_is_said_and_images_shrink(monkeypatch):

@@ -9,7 +9,6 @@ from toy import cases, refused
 import tlhelpers as tl
 from tlcourse.medical.calibration import calibration_error, calibration_table, fit_temperature, to_probabilities
 from tlcourse.medical.clinical import clinical_scores, patient_bootstrap, subgroup_table, threshold_for
-from tlcourse.medical.pointing_game import pointing_game
 
 SCORES = np.array([0.1, 0.4, 0.35, 0.8, 0.8, 0.9])
 LABELS = np.array([0, 0, 1, 1, 0, 1])
@@ -52,9 +51,6 @@ def test_scores_by_hand():
     ("log-odds", calibration_error, ([-2.0, 3.0], [0, 1])),
     ("both classes", fit_temperature, ([1, 2], [1, 1])),
     ("above 0, not -1", to_probabilities, ([1.0], -1)),
-    (r"\(4, 4\) and \(8, 8\)", pointing_game, (np.ones((4, 4)), np.ones((8, 8)))),
-    ("the mask is empty", pointing_game, (np.ones((8, 8)), np.zeros((8, 8)))),
-    ("not finite", pointing_game, (np.full((8, 8), np.nan), np.ones((8, 8)))),
 )
 def test_what_makes_no_sense_is_refused(expected, function, given):
     refused(tl.DataError, expected, function, *given)
@@ -145,23 +141,3 @@ def test_temperature_at_the_ends():
     assert fit_temperature([-1, -2, 1, 2], [0, 0, 1, 1]) == pytest.approx(0.02, rel=0.01)  # no mistake at all
     assert fit_temperature([-1, -2, 1, 2], [1, 1, 0, 0]) == pytest.approx(50, rel=0.01)  # worse than nothing
     assert to_probabilities([-1e9, 0.0, 1e9]).tolist() == [0.0, 0.5, 1.0], "no overflow"
-
-
-MASK = np.zeros((8, 8), dtype=bool)
-MASK[1:3, 1:5] = True  # 8 of 64 pixels
-HALF = np.zeros((8, 8))
-HALF[1:3, 3:7] = 1
-HALF[2, 6] = 2  # the hottest is outside
-FIRST = MASK.copy()
-FIRST[0, 0] = True  # the first pixel, which argmax of a constant map would take
-
-
-@cases(
-    "heat, mask, expected",
-    (MASK * 1.0, MASK, (True, 0.125)),
-    (1.0 - MASK, MASK, (False, 0.125)),
-    (HALF, MASK, (False, 0.125)),
-    (np.zeros((8, 8)), FIRST, (False, 9 / 64)),
-)
-def test_heat_is_scored_against_the_mask(heat, mask, expected):
-    assert pointing_game(heat, mask) == expected

@@ -13,6 +13,7 @@ from toy import cases, refused
 
 import tlcourse as tc
 import tlhelpers as tl
+from tlcourse.detection import training
 from tlcourse.detection.boxes import BoxedSplit, check_boxes
 from tlcourse.detection.vehicles import CLASSES, KINDS, drawings_of
 from tlcourse.safari.catalogue import SPECIES
@@ -35,8 +36,7 @@ def test_an_image_and_its_target_have_torchvisions_types():
         assert (target["boxes"].canvas_size, target["boxes"].format.name) == ((64, 64), "XYXY")
         assert 1 <= len(target["labels"]) == len(target["boxes"]) <= 3
         assert (target["boxes"][:, 2:] - target["boxes"][:, :2] > 6).all(), "a box of nothing"
-    with pytest.raises(IndexError, match="'train' has 12 images, and no number 12"):
-        data.train[12]
+    refused(IndexError, "'train' has 12 images, and no number 12", data.train.__getitem__, 12)
     assert "CC BY-SA 4.0" in data.card.licence
     assert "photographs" in data.card.is_not
 
@@ -60,16 +60,12 @@ def test_the_label_is_that_of_the_drawing_and_all_kinds_occur():
 
 
 def test_the_same_again_in_any_order_after_pickling_and_from_a_larger_set():
-    first, second = small(), small()
-    for tensor in (first.train[0][0], *first.train[0][1].values()):
+    data = small()
+    for tensor in (data.train[0][0], *data.train[0][1].values()):
         tensor.zero_()  # changes a copy only
-    assert all(same(first.train[i], second.train[i]) for i in (5, 0, 11))
-    parcel = pickle.dumps(first.train)
-    assert len(parcel) < 20_000, "the images were pickled, too"
-    assert same(pickle.loads(parcel)[3], first.train[3])
-    assert same(small(train=4).train[3], first.train[3])
-    assert not torch.equal(small(seed=1).train[0][0], first.train[0][0])
-    assert not torch.equal(first.test[0][0], first.train[0][0])
+    other = pickle.loads(pickle.dumps(small(train=4).train))
+    assert all(same(other[i], data.train[i]) for i in (3, 0))
+    assert not any(torch.equal(split[0][0], data.train[0][0]) for split in (small(seed=1).train, data.test))
 
 
 @pytest.mark.parametrize("change", [{"size": 16}, {"train": 0}, {"most": 0}, {"seed": -1}])
@@ -80,9 +76,7 @@ def test_arguments_out_of_range_are_named(change):
 @cases(
     "boxes, labels, message",
     ([[60, 70, 30, 90]], [1], r"here: the box \[60, 70, 30, 90\] is empty.*x, y, width, height"),
-    ([[10, 10, 20, 10]], [1], "is empty"),
-    ([[0, 0, 101, 50]], [1], "leaves the image of 100 x 80 pixels"),
-    ([[0, 0, 50, 81]], [1], "leaves the image"),
+    ([[0, 0, 50, 81]], [1], "leaves the image of 100 x 80 pixels"),
     ([[0, 0, 50, 50]], [0], "label 0; objects have labels from 1 to 4, 0 is the background"),
     ([[0, 0, 50, 50]], [5], "label 5"),
     ([[0, 0, 50, 50]], [], "1 boxes and 0 labels"),
@@ -99,10 +93,8 @@ def test_a_split_checks_what_it_reads_and_accepts_images_without_objects():
     image, target = split[0]
     assert (image.shape, target["boxes"].shape, target["labels"].shape) == ((3, 40, 80), (0, 4), (0,))
     assert (target["boxes"].canvas_size, target["labels"].dtype) == ((40, 80), torch.int64)
-    with pytest.raises(tl.DataError, match="image 1 of 'odd'"):
-        split[1]
-    with pytest.raises(tl.DataError, match="class 0 of a detector is 'background'"):
-        BoxedSplit(load, [[], [1]], ("thing", "other"), name="odd")
+    refused(tl.DataError, "image 1 of 'odd'", split.__getitem__, 1)
+    refused(tl.DataError, "class 0 of a detector is 'background'", BoxedSplit, load, [[]], ("thing",), name="odd")
 
 
 def test_transforms_move_boxes_and_image_together():
@@ -132,14 +124,13 @@ def test_a_start_decides_what_trains_and_the_batchnorm_and_with_the_seed_the_wei
     assert any(isinstance(m, nn.BatchNorm2d) for m in body.modules()) == (start == "scratch")
     again, other = (tl.changed(tc.small_detector(3, size=64, start=start, seed=s), tl.snapshot(model)) for s in (0, 1))
     assert (again, "backbone.body.conv1.weight" in other) == ([], start == "scratch")
-    with pytest.raises(tl.ModelError, match="is not known; expected one of fine-tuned, frozen, scratch"):
-        tc.small_detector(3, start=start[1:])
+    refused(tl.ModelError, "expected one of fine-tuned, frozen, scratch", tc.small_detector, 3, start=start[1:])
 
 
 def test_it_learns_what_trains_and_the_same_seed_gives_the_same_weights():
     models = [tc.small_detector(5, size=64) for _ in range(2)]
     before, split, states = tl.snapshot(models[0]), small(train=2, most=1).train, torch.get_rng_state()
-    options = {"steps": 12, "batch_size": 8, "lr": 2e-3, "augment": None}  # batches of both images
+    options = {"steps": 12, "batch_size": 8, "lr": 2e-3}  # batches of both images
     history, _ = (tc.train_detector(model, split, **options) for model in models)
     assert torch.equal(torch.get_rng_state(), states)
     assert tl.changed(models[1], tl.snapshot(models[0])) == []
@@ -168,10 +159,11 @@ def test_a_loss_that_is_not_finite_stops_the_training():
         tc.train_detector(model, small().train, steps=3, batch_size=2, lr=0.01)
 
 
-def test_detect_answers_for_each_image_and_restores_modes():
+def test_detect_answers_for_each_image_and_restores_modes(monkeypatch):
+    monkeypatch.setattr(training, "BATCH", 2)
     split, model = small(test=5).test, tc.small_detector(5, size=64).train()
     model.roi_heads.box_head.eval()
-    predictions, truths = tc.detect(model, split, batch_size=2)
+    predictions, truths = tc.detect(model, split)
     assert len(predictions) == len(truths) == 5
     assert all(set(each) == {"boxes", "labels", "scores"} for each in predictions)
     assert all(torch.equal(truth["boxes"], split[i][1]["boxes"]) for i, truth in enumerate(truths))

@@ -12,15 +12,12 @@ import pytest
 import torch
 from junk import noise
 from PIL import Image
-from toy import cases, refused, untouched
+from toy import cases, refused
 
 import tlcourse as tc
 import tlhelpers as tl
 from tlcourse.explorers import views, widgets
 from tlhelpers.plots import Chart
-
-SCORES, TRUTH = np.array([0.1, 0.3, 0.6, 0.4, 0.7, 0.9, 0.8]), np.array([0, 0, 0, 1, 1, 1, 1])
-CLASSES = ("well", "ill")
 
 
 @pytest.fixture
@@ -79,14 +76,13 @@ def test_depth_shows_its_setting_and_all_others(runs):
     assert "the highest is 82%, trained: from scratch" in chart.alt
 
 
-def test_settings_that_were_not_measured_or_cannot_be_are_refused(runs, trial):
+def test_settings_that_were_not_measured_or_cannot_be_are_refused(runs, trial, network):
     for setting in ({"method": "layer1"}, {"per_class": 11}, {"data": "pets"}):
         given = {"data": "safari", "method": "head", "per_class": 10, **setting}
         refused(tl.DataError, "was measured", tc.explorers.depth_view, runs, **given)
     refused(tl.DataError, "above 0", tc.explorers.rate_view, trial, rate=0.0)
-    view, given = tc.explorers.threshold_view, {"classes": CLASSES, "threshold": 0.5, "prevalence": 0.1}
-    refused(tl.DataError, "images of both classes", view, SCORES, np.ones(7), **given)
-    refused(tl.DataError, "is a number between 0 and 1", view, SCORES, TRUTH, **given | {"threshold": 1.0})
+    for show, image in ((tc.explorers.feature_maps_view, square()), (tc.explorers.feature_maps, {"red": square()})):
+        refused(tl.ModelError, "'fc' is no layer with maps; the first are conv1, ", show, network, image, layer="fc")
 
 
 @cases(
@@ -101,23 +97,8 @@ def test_rate_view_marks_a_rate_and_says_what_to_expect(trial, rate, expected):
     chart = tc.explorers.rate_view(trial, rate=rate)
     assert expected in chart.alt
     assert chart.axes[0].lines[-1].get_xdata()[0] == rate
-
-
-def test_rates_that_the_trial_did_not_reach(trial):
     calm = tl.LRFinderResult(trial.curve[trial.curve["lr"] < 0.1], trial.suggestion, trial.highest)
     assert tc.explorers.rate_view(calm, rate=1.0).alt.endswith("The trial never came this far.")
-
-
-@cases(
-    "threshold, prevalence, expected",
-    (0.5, 0.1, "sensitivity 75%, specificity 67%\nOf 1,000 people, 100 of them ill: 75 found, 25 missed, 300"),
-    (0.4, 0.5, "sensitivity 100%, specificity 67%\nOf 1,000 people, 500 of them ill: 500 found, 0 missed, 167"),
-    (0.95, 0.1, "0 false alarms; nobody is called"),
-    (0.65, 0.1, "0 false alarms; 100% of the calls are right"),
-)
-def test_threshold_view_says_what_it_means_for_people(threshold, prevalence, expected):
-    chart = tc.explorers.threshold_view(SCORES, TRUTH, classes=CLASSES, threshold=threshold, prevalence=prevalence)
-    assert expected in chart.alt
 
 
 def test_maps_are_those_of_the_layer_before_a_relu_in_place(network):
@@ -128,26 +109,11 @@ def test_maps_are_those_of_the_layer_before_a_relu_in_place(network):
     torch.testing.assert_close(views.layer_maps(network, batch)["bn1"], expected, atol=1e-5, rtol=1e-4)
 
 
-def test_feature_maps_leave_the_network_as_it_was(network):
-    network.training = True
-    with untouched(network):
-        chart = tc.explorers.feature_maps_view(network, square(), layer="layer1")
-    network.eval()
-    assert not any(module._forward_hooks for module in network.modules())
-    assert chart.alt.startswith("layer1: the 26 of its 64 channels that vary most")
-
-
-def test_an_unknown_layer_is_named(network):
-    for show, image in ((tc.explorers.feature_maps_view, square()), (tc.explorers.feature_maps, {"red": square()})):
-        refused(tl.ModelError, "'fc' is no layer with maps; the first are conv1, ", show, network, image, layer="fc")
-
-
 def test_every_control_redraws_the_figure_and_has_a_label(runs, trial, network, shown):
     images = {"red": square(), "noise": noise()}
     for explorer, changes in (
         (tc.explorers.depth(runs), {"data": "flowers", "method": "everything", "per_class": 40}),
         (tc.explorers.learning_rate(trial), {"rate": 0.2}),
-        (tc.explorers.threshold(SCORES, TRUTH, classes=CLASSES), {"threshold": 0.4, "prevalence": 0.5}),
         (tc.explorers.feature_maps(network, images), {"layer": "layer4", "image": "noise"}),
         (tc.explorers.grad_cam(network, images), {"target": 2, "layer": "layer2", "image": "noise"}),
     ):

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import pytest
-from PIL import Image
 from torchvision.datasets import ImageFolder
 from toy import refused, toy_data, toy_split
 
@@ -40,17 +38,6 @@ def test_a_second_export_writes_nothing_and_a_half_one_is_completed(tmp_path):
         tc.export_folder(data, folder)
         again = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
         assert again == {**times, lost: again[lost]}
-
-
-def test_an_interrupted_image_leaves_no_file(tmp_path, monkeypatch):
-    def half(image, file, **_):
-        file.write(b"half a file")
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Image.Image, "save", half)
-    with pytest.raises(KeyboardInterrupt):
-        tc.export_folder(toy_data(2, 2, 2), tmp_path / "toy")
-    assert [path.name for path in (tmp_path / "toy").rglob("*") if path.is_file()] == [MANIFEST]
 
 
 def test_other_peoples_folders_and_exports_of_other_data_are_left_alone(tmp_path):

@@ -10,7 +10,7 @@ from toy import ARCHS, cases, refused, untouched
 
 import tlcourse as tc
 import tlhelpers as tl
-from tlcourse.looking_inside.grad_cam import last_maps
+from tlcourse.looking_inside.activations import last_maps
 
 
 @pytest.fixture(scope="module")

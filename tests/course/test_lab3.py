@@ -1,30 +1,33 @@
 """Lab 3's checks: the solution passes, a blank is not started, plausible wrong answers are told apart."""
 
-import copy
-import itertools
 import math
+import re
 from functools import partial
 
 import pandas as pd
 import torch
 from lab_answers import copied, prove
 from torch import nn
-from toy import untouched
+from torch.nn.functional import cross_entropy
+from torch.optim.lr_scheduler import LambdaLR
+from toy import ROOT, cases, untouched
 
+import labs
 import tlhelpers as tl
-from tlcourse.labs.lab3_resnet34_last_two_blocks import LAST_TWO
+from tlcourse.labs.lab3_resnet34_last_two_blocks import LAST_TWO, METHODS
 
-proved = partial(prove, "lab3_resnet34_last_two_blocks")
+LAB = "lab3_resnet34_last_two_blocks"
+proved = partial(prove, LAB)
 
 
 @copied
-def network():
-    return tl.load_model("resnet34", num_classes=3, weights="none", size=64)
+def network(**options):
+    return tl.load_model("resnet34", num_classes=3, size=64, **options)
 
 
-def solved(change=lambda model: None):
-    model = tl.freeze(network())
-    tl.unfreeze_modules(*(model.get_submodule(name) for name in LAST_TWO))
+def solved(change=lambda model: None, names=LAST_TWO, **options):
+    model = tl.freeze(network(**options))
+    tl.unfreeze_modules(*map(model.get_submodule, names))
     change(model)
     return model
 
@@ -41,7 +44,7 @@ def test_blocks():
     wrongs = {
         "these are the four stages": ["layer1", "layer2", "layer3", "layer4"],
         "these are layers inside of blocks": ["layer1.0.conv1"],
-        "not in the order of the forward pass": right[::-1],
+        "in the order of the forward pass": right[::-1],
         "'layer1.0' is missing; 2 are there": right[-2:],
         "'layer5.0' is no residual block": [*right, "layer5.0"],
     }
@@ -62,93 +65,82 @@ def test_unfreeze():
         "'conv1.weight' trains and should not": trainable("conv1.", *LAST_TWO, "fc."),
         "'layer4.1.bn1.bias' should train and does not": solved(lambda m: tl.freeze_modules(m.layer4[1])),
         "has changed: BatchNorm is not frozen": trainable(*LAST_TWO, "fc."),
-        "BatchNorm is frozen in the two blocks too": trainable(*LAST_TWO, "fc.", model=frozen),
+        "BatchNorm is frozen in the blocks too": trainable(*LAST_TWO, "fc.", model=frozen),
+        "not a pre-trained ResNet34": solved(weights="none"),
     }
     model = solved()
     with untouched(model):
         proved("unfreeze", model, wrongs, classes=3)
 
 
-def moved(model, images, mode=nn.Module.train, tensors=nn.Module.state_dict):
-    before = copy.deepcopy(tensors(model))
-    mode(model)(images)
-    return [name for name, tensor in tensors(model).items() if not torch.equal(tensor, before[name])]
-
-
-def test_moves():
-    wrongs = {
-        "does it call `train()`": partial(moved, mode=nn.Module.eval),
-        "buffers are in `state_dict()`": partial(moved, tensors=lambda model: dict(model.named_parameters())),
-        "it names 'bn.running_mean' where nothing changes": lambda model, _: [n for n, _ in model.named_buffers()],
-        "it should name its three buffers": lambda *given: [name for name in moved(*given) if "mean" in name],
-    }
-    proved("moves", moved, wrongs)
-
-
-def optimizer(model, head, blocks, count=3):
-    groups = [{"params": model.fc.parameters(), "lr": head}]
-    groups += [{"params": model.get_submodule(name).parameters(), "lr": blocks} for name in LAST_TWO]
-    return torch.optim.AdamW(groups[:count])
+def optimizer(model, head, blocks, count=3, kind=torch.optim.AdamW):
+    parts = [(model.fc, head), *((model.get_submodule(name), blocks) for name in LAST_TWO)]
+    return kind([{"params": part.parameters(), "lr": rate} for part, rate in parts[:count]])
 
 
 def test_rates():
     model = solved()
-    rest = [p for name, p in model.named_parameters() if not name.startswith("fc.")]
-    everything = [{"params": model.fc.parameters(), "lr": 1e-2}, {"params": rest, "lr": 1e-3}]
+    frozen = [*optimizer(model, 1e-2, 1e-3).param_groups, {"params": model.conv1.parameters()}]
     wrongs = {
         "are the two swapped?": optimizer(model, 1e-3, 1e-2),
-        "there is one learning rate for everything, 0.01": optimizer(model, 1e-2, 1e-2),
+        "everything has the rate 0.01; make two groups": optimizer(model, 1e-2, 1e-2),
         "'fc.weight' has the learning rate 0.05, expected 0.01": optimizer(model, 5e-2, 1e-3),
         "'layer4.2.conv1.weight' trains and is not in the optimizer": optimizer(model, 1e-2, 1e-3, count=2),
-        "'conv1.weight' is frozen": torch.optim.AdamW(everything),
+        "'conv1.weight' is frozen": torch.optim.AdamW(frozen),
         "none of this network's parameters": optimizer(solved(), 1e-2, 1e-3),
+        "the exercise asks for AdamW, and this is SGD": optimizer(model, 1e-2, 1e-3, kind=torch.optim.SGD),
     }
     proved("rates", optimizer(model, 1e-2, 1e-3), wrongs, model=model, head_rate=1e-2, block_rate=1e-3)
 
 
-def half(share):
-    return (1 + math.cos(math.pi * share)) / 2
+@cases("exercise, name", ("moves", "moved_by_forward"), ("cosine", "cosine_schedule"), ("loop", "fine_tune"))
+def test_functions(exercise, name):
+    """The answers are those of the solution and of the file of wrong answers."""
+    source = (ROOT / "solutions" / "source" / f"{LAB}.py").read_text(encoding="utf8")
+    codes = {"": re.search(rf"\ndef {name}.*?# END ANSWER", source, re.DOTALL)[0]}
+    codes |= {message: code for other, message, code in labs.wrong_answers(LAB) if other == exercise}
+    answers = {}
+    for message, code in codes.items():
+        space = {"torch": torch, "tl": tl, "math": math, "LambdaLR": LambdaLR, "cross_entropy": cross_entropy}
+        exec(code, space)
+        answers[message] = space[name]
+    proved(exercise, answers.pop(""), answers)
 
 
-def test_cosine():
+def prepared(method, seed, **options):
+    return solved(names={"head": (), "two blocks": LAST_TWO, "everything": ("",)}[method], seed=seed, **options)
+
+
+def test_methods():
+    model = solved()
     wrongs = {
-        "it rises from 0 to 1": lambda e, n: 1 - half(e / n),
-        "it falls to -1": lambda e, n: math.cos(math.pi * e / n),
-        "is the argument pi * epoch / epochs?": lambda e, n: half(2 * e / n),
-        "that is a straight line": lambda e, n: 1 - e / n,
-        "at epoch 0 the factor should be 1": lambda e, n: half((e + 1) / n),
-        "half-way the factor should be one half, found 0.25": lambda e, n: (1 - e / n) ** 2,
-        "0.854 at epoch 1 of 4, is too small": lambda e, n: half(e / n) if n == 10 else 0.5,
+        "for \"head\": 'layer4.1.bn1.bias' trains": lambda _, seed: solved(seed=seed),
+        "it gives the same network again": lambda *_: model,
+        "the head is the same for another seed": lambda method, _: prepared(method, 0),
+        "not a pre-trained ResNet34": partial(prepared, weights="none"),
     }
-    proved("cosine", lambda e, n: half(e / n), wrongs)
+    proved("methods", prepared, wrongs, classes=3)
 
 
 def test_bytes():
-    values = 512 * 7 * 7
-    wrongs = {
-        "a float32 has four bytes": values,
-        "that would be bf16": 2 * values,
-        "these are the pooled features": 4 * 512,
-        "that is what layer3 gives": 4 * 256 * 14 * 14,
-        "that is the image itself": 4 * 3 * 224 * 224,
-        "that counts bits": 8 * 4 * values,
-        "too small": 1,
-    }
-    proved("bytes", 4 * values, wrongs, shape=(512, 7, 7))
+    pixels = {"four bytes": 0.5, "bf16": 1, "layer3 gives": 4, "the image itself": 12, "bits": 16, "too small": 0.1}
+    wrongs = {message: lambda side, share=share: share * side**2 for message, share in pixels.items()}
+    proved("bytes", lambda side: 2 * side**2, {**wrongs, "the pooled features": lambda side: 4 * 512})
 
 
 def test_compare():
-    methods = ("head", "two blocks", "everything")
-    rows = [(methods[i], seed, 0.5 + 0.01 * seed + 0.02 * i) for i, seed in itertools.product(range(3), range(3))]
+    rows = [(m, seed, 0.5 + 0.01 * seed + 0.02 * i) for i, m in enumerate(METHODS) for seed in range(3)]
     right = pd.DataFrame(rows, columns=["method", "seed", "accuracy"])
     wrongs = {
         "the column 'seed' is missing": right.drop(columns="seed"),
         "no row has 'everything' in the column 'method'": right[right["method"] != "everything"],
         "give fractions": right.assign(accuracy=60.0),
         "should hold one number in each row": right.assign(accuracy=float("nan")),
-        "is it passed on": right.assign(accuracy=0.5),
+        "is `seed` passed on": right.assign(accuracy=0.5),
         "fewer than 3 seeds": right[right["seed"] < 2],
         "different seeds": right.assign(seed=[0, 1, 2, 0, 1, 2, 3, 4, 5]),
         "a seed appears twice": pd.concat([right, right]),
+        "is `method` passed on": right.assign(accuracy=0.5 + 0.01 * right["seed"]),
+        "the seeds are [5, 6, 7]": right.assign(seed=right["seed"] + 5),
     }
-    proved("compare", right, wrongs, methods=methods, seeds=3)
+    proved("compare", right, wrongs)

@@ -1,6 +1,5 @@
 """Sentences: the data keeps its promises, the encoder is what it says it is, and freezing freezes."""
 
-import io
 import tarfile
 
 import pytest
@@ -10,6 +9,7 @@ from toy import refused
 import tlcourse as tc
 import tlhelpers as tl
 from tlcourse.language import encoder, reviews, training
+from tlhelpers.files import sha256_of
 
 
 @pytest.fixture(scope="module")
@@ -64,30 +64,24 @@ def test_counting_words_learns_words_and_is_misled_by_turned_ones():
     assert counting.predict(["a lovely phone", "a dull phone", "far from dull"]).tolist() == [1, 0, 0]
 
 
-def test_reviews_are_read_split_and_filtered(tmp_path):
+def test_reviews_are_read_split_and_filtered(tmp_path, monkeypatch):
     lines = [f"{i}\t{(-2.0, 2.0)[i % 2]}\tsentence number {i}, caf\xe9" for i in range(40)]
     lines += ["40\t0.5\tneither here nor there", "41\t3.0\tsentence number 1, caf\xe9", "42\t3.0\t" + "long " * 31]
-    data = "\r\n".join(lines).encode("utf-8")
-    info = tarfile.TarInfo(reviews.TABLE)
-    info.size = len(data)
-    with tarfile.open(tmp_path / "x.tar.gz", "w:gz") as tar:
-        tar.addfile(info, io.BytesIO(data))
-    splits = tc.language.load_movies(archive=tmp_path / "x.tar.gz", train=20, val=10, test=10)
+    table, archive = tmp_path / "table.txt", tmp_path / "x.tar.gz"
+    table.write_text("\r\n".join(lines), encoding="utf-8", newline="")
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(table, reviews.TABLE)
+    refused(tl.DataError, "not the authors' archive", tc.language.load_movies, archive=archive)
+    monkeypatch.setattr(reviews, "SHA256", sha256_of(archive))
+    monkeypatch.setattr(reviews, "SIZES", (20, 10, 10))
+    splits = tc.language.load_movies(archive=archive)
     texts = [text for split in splits for text in split.texts]
     assert len(set(texts)) == 40
     assert all(text.startswith("sentence number") and text.endswith("é") for text in texts)
     for split in splits:
         assert [int(text.split()[2].strip(",")) % 2 for text in split.texts] == split.labels.tolist()
-    with pytest.raises(tl.DataError, match="even numbers of 40 in all"):
-        tc.language.load_movies(archive=tmp_path / "x.tar.gz", train=22, val=10, test=10)
-
-
-def test_another_file_is_refused_and_quick_fetches_nothing(tmp_path, monkeypatch):
-    (tmp_path / "x.tar.gz").write_bytes(b"no archive")
-    refused(tl.DataError, "not the authors' archive", tc.language.load_movies, archive=tmp_path / "x.tar.gz")
     monkeypatch.setenv("TL_HOME", str(tmp_path))
-    with pytest.raises(tl.DownloadError):
-        tc.language.load_movies()
+    refused(tl.DownloadError, "the quick profile never", tc.language.load_movies)
 
 
 @pytest.fixture(scope="module")
@@ -120,11 +114,6 @@ def test_related_sentences_have_similar_embeddings(model):
     assert found[0] @ found[1] > 0.5 > 0.2 > found[0] @ found[2]
 
 
-def test_padding_changes_nothing(model):
-    alone, with_longer = model.embed(["good"]), model.embed(["good", "a sentence that is a good deal longer than that"])
-    assert torch.allclose(alone[0], with_longer[0], atol=1e-5)
-
-
 @pytest.mark.parametrize("method", list(training.METHODS))
 def test_only_what_the_method_says_moves(method, few):
     model = tc.language.load_classifier(seed=0)
@@ -151,8 +140,7 @@ def test_training_learns_and_the_same_seed_gives_the_same(few):
 
 
 def test_an_unknown_method_is_named(model, few):
-    with pytest.raises(tl.TrainingError, match="'all' is not a method; expected one of frozen embeddings"):
-        tc.language.train(model, few, "all")
+    refused(tl.TrainingError, "'all' is not a method; expected one of frozen", tc.language.train, model, few, "all")
 
 
 def test_steps_pass_over_all_sentences_evenly(model, written, monkeypatch):

@@ -3,6 +3,7 @@
 import json
 
 import nbformat
+import notebooks
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +13,7 @@ import tlcourse as tc
 import tlhelpers as tl
 from tlcourse.measurements import results
 from tlcourse.measurements.chapter_claims import CLAIMS
-from tlcourse.measurements.claims import Claim, Gain, claim_outputs, table_of_claims, write_claim_outputs
+from tlcourse.measurements.claims import Claim, Gain, table_of_claims
 from tlcourse.measurements.comparison import clustered_interval
 
 CHAPTER = ROOT / "chapter12"
@@ -55,9 +56,8 @@ def test_every_results_file_says_how_it_was_made_and_nothing_of_one_machine():
 def test_no_claim_is_made_twice_and_each_has_an_executed_cell_that_asserts():
     assert len({claim.name for claim in CLAIMS}) == len({claim.sentence for claim in CLAIMS}) == len(CLAIMS) >= 20
     assert {claim.verdict for claim in CLAIMS} == VERDICTS
-    assert json.loads((results.FOLDER / "claim_gains.json").read_text("utf8")).keys() == {
-        c.name for c in CLAIMS if c.gain
-    }
+    gains = json.loads((results.FOLDER / "claim_gains.json").read_text("utf8"))
+    assert gains.keys() == {claim.name for claim in CLAIMS if claim.gain}
     assert all(": " in claim.conclusion for claim in CLAIMS if claim.verdict == "holds when"), "a condition is named"
     cells = [cell for path in CHAPTER.glob("*.ipynb") for cell in nbformat.read(path, as_version=4).cells]
     for claim in CLAIMS:
@@ -69,7 +69,7 @@ def test_no_claim_is_made_twice_and_each_has_an_executed_cell_that_asserts():
 
 def test_the_stored_outputs_are_those_of_the_notebooks():
     stored = json.loads((results.FOLDER / "claim_outputs.json").read_text(encoding="utf8"))
-    assert stored == claim_outputs(CHAPTER), "tools/notebooks.py sync"
+    assert stored == notebooks.claim_outputs(CHAPTER), "tools/notebooks.py sync"
     assert set(stored) == {claim.name for claim in CLAIMS}
     assert all(printed for _, printed in stored.values())
     table = table_of_claims(CLAIMS)
@@ -114,12 +114,11 @@ def test_a_clustered_interval_counts_clusters_and_not_images():
     mean, low, high = clustered_interval(right(*rows), right(*none), labels, apart)
     assert mean == pytest.approx(rows.mean())
     assert low < mean < high
-    copies = [np.repeat(row, 4) for row in rows]  # four images of each drawing, all right or all wrong
-    same = clustered_interval(right(*copies), None, np.repeat(labels, 4).tolist(), np.repeat(apart, 4).tolist())
+    copies = right(*(np.repeat(row, 4) for row in rows))  # four images of each drawing, all right or all wrong
+    fourfold = np.repeat(labels, 4).tolist()
+    same = clustered_interval(copies, None, fourfold, np.repeat(apart, 4).tolist())
     assert same == pytest.approx((mean, low, high), abs=0.02)
-    _, low_images, high_images = clustered_interval(
-        right(*copies), None, np.repeat(labels, 4).tolist(), list(range(160))
-    )
+    _, low_images, high_images = clustered_interval(copies, None, fourfold, list(range(160)))
     assert high_images - low_images < 0.8 * (high - low)
     assert clustered_interval(right(*rows), right(*rows), labels, apart) == (0, 0, 0)
 
@@ -137,7 +136,7 @@ def test_a_claim_without_a_cell_is_refused(folder):
     cell = nbformat.v4.new_code_cell("assert True", metadata={"tags": ["claim-x"]})
     cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text="It\nholds – ±.\n")]
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("X"), cell]), folder / "n.ipynb")
-    write_claim_outputs(folder)
+    notebooks.write_claim_outputs(folder)
     assert table_of_claims((Claim("x", "X.", "holds"),)).iloc[0].tolist() == ["X.", "n", "It holds – ±.", "holds"]
     refused(tl.DataError, "no cell has the tag 'claim-y'", table_of_claims, (Claim("y", "Y.", "holds"),))
 

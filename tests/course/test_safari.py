@@ -5,14 +5,15 @@ import unicodedata
 
 import numpy as np
 import pytest
-from toy import refused
+from toy import cases, refused
 
 import tlcourse as tc
 import tlhelpers as tl
 from tlcourse.drawn_images import SPLITS
 from tlcourse.safari import drawing
 from tlcourse.safari.catalogue import CLASSES, CODES, SCENERY, SPECIES, STYLES, STYLES_OF, drawings, species_of
-from tlcourse.safari.scene import VISIBLE, drawing_layers, render_scene
+from tlcourse.safari.dataset import make_split
+from tlcourse.safari.scene import VISIBLE, SceneImages, drawing_layers, render_scene
 
 ALL = [f"{style}/{code}" for style in STYLES for code in CODES]
 
@@ -29,22 +30,18 @@ def test_splits_classes_and_sizes():
     assert tl.load_data("safari").sizes().loc["total"].to_list() == [320, 160, 320]
 
 
-@pytest.mark.parametrize("by", ["style", "species", "both"])
-def test_no_drawing_style_species_or_scene_is_on_both_sides_of_a_division(by):
-    data = small(by=by, per_class=60, val_per_class=30, test_per_class=30)
-    apart = {"style": ["style"], "species": ["species"], "both": ["style", "species"]}[by]
+@cases("styles, apart", (None, "style"), (STYLES[:2], "species"))
+def test_no_drawing_style_species_or_scene_is_on_both_sides_of_a_division(styles, apart):
+    splits = [make_split(name, count, styles=styles, size=48) for name, count in zip(SPLITS, (60, 30, 30), strict=True)]
     pattern = re.compile(rf"[0-9]{{4}}-(.+)-({'|'.join(STYLES)})-([0-9A-F]+)")
-    found = [[pattern.fullmatch(key.rpartition("/")[2]).groups() for key in split.keys] for split in data.splits()]
-    sides = {"drawing": found, "group": [split.groups for split in data.splits()]}
-    sides |= {
-        "species": [[f[0] for f in names] for names in found],
-        "style": [[f[1] for f in names] for names in found],
-    }
+    found = [[pattern.fullmatch(key.rpartition("/")[2]).groups() for key in split.keys] for split in splits]
+    sides = {"drawing": found, "group": [split.groups for split in splits]}
+    sides |= {side: [[f[i] for f in names] for names in found] for i, side in enumerate(("species", "style"))}
     for side, names in sides.items():
         sets = [set(own) for own in names]
         disjoint = len(set.union(*sets)) == sum(map(len, sets))
-        assert disjoint == (side in ("drawing", "group", *apart)), side
-    seeds = [seeds for split in data.splits() for _, seeds in split.load.scenes]
+        assert disjoint == (side in ("drawing", "group", apart)), side
+    seeds = [seeds for split in splits for _, seeds in split.load.scenes]
     assert len(set(seeds)) == len(seeds)
 
 
@@ -112,10 +109,13 @@ def test_a_drawing_outside_the_image_changes_nothing(x, y):
 
 
 def test_clutter_changes_the_background_and_not_the_place_of_the_drawing():
-    plain, busy = small(clutter=0).train, small(clutter=3).train
-    for i in range(0, 24, 5):
-        assert np.array_equal(plain.load.boxes(i), busy.load.boxes(i))
-        assert plain.image(i).tobytes() != busy.image(i).tobytes()
+    scenes = [(ALL[:1], (i,)) for i in range(3)]
+    plain, busy = (SceneImages(scenes, 48, clutter, SCENERY["train"]) for clutter in (0, 3))
+    assert all(
+        np.array_equal(plain.boxes(i), busy.boxes(i)) and plain(i).tobytes() != busy(i).tobytes() for i in range(3)
+    )
+    for clutter in (-1, float("nan")):
+        refused(tl.DataError, "clutter must be from 0 to 3", SceneImages, scenes, 48, clutter, ())
 
 
 def test_missing_or_damaged_sheets_are_named(monkeypatch, tmp_path):
@@ -124,12 +124,6 @@ def test_missing_or_damaged_sheets_are_named(monkeypatch, tmp_path):
     drawing._sheet.cache_clear()
     for style in ("noto", "twemoji"):
         refused(tl.DataError, rf"{style}\.webp.* cannot be read .*reinstall", drawing.draw, f"{style}/1F697", 32)
-
-
-def test_an_unknown_division_is_named():
-    refused(
-        tl.DataError, "by='animal' is no division of safari; expected one of style, species, both", small, by="animal"
-    )
 
 
 def test_some_classes_are_numbered_in_the_order_of_their_names():

@@ -109,9 +109,7 @@ def test_stored_scores_are_those_of_the_images_that_were_right():
     for name in ("safari", "chest_xray"):
         wanted = {"network": "resnet18", "method": "frozen"}
         mean, low, high = found.gain(name, wanted)
-        assert mean == pytest.approx(
-            found.scored.query("data == @name").merge(found.where(data=name, **wanted))["test"].mean(), abs=1e-4
-        )
+        assert mean == pytest.approx(found.where(data=name, **wanted).query("seed < 100")["test"].mean(), abs=1e-4)
         assert low < mean < high
 
 

@@ -40,7 +40,7 @@ def test_generated_tables_are_those_of_the_results_files(page):
     assert results_page.filled(page, text) == text, "python tools/results_page.py writes them anew"
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "LICENSES.md", "docs/results.md"])
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "LICENSES.md", "docs/results.md", "docs/teaching.md"])
 def test_documents_name_only_files_that_exist(name):
     text = (ROOT / name).read_text(encoding="utf8").replace("\\", "/")
     paths = re.findall(r"(?<![\w/.])(?:chapter12|docs|experiments|labs|solutions|tests|tl\w+|tools)/[\w./-]*\w/?", text)
@@ -104,7 +104,8 @@ GIVEN = re.compile(r"<!-- given: \S.*? -->", re.DOTALL)
 
 def typed_numbers(text):
     """Numbers in prose that look measured and name no source; an exercise's minutes are an estimate, and called so."""
-    text = re.sub(r"^\*\*Difficulty\*\* ●*○* · \*\*\d+ minutes\*\*", "", text, flags=re.MULTILINE)
+    estimate = r"^\*\*Difficulty\*\* ●*○* · \*\*\d+ minutes\*\*( · \*\*\d+ points?\*\*)?"
+    text = re.sub(estimate, "", text, flags=re.MULTILINE)
     return [] if GIVEN.search(text) else MEASURED.findall(re.sub(r"```.*?```|`[^`]*`", "", text, flags=re.DOTALL))
 
 

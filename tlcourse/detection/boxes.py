@@ -26,10 +26,10 @@ class BoxedSplit(Dataset[tuple[Any, Target]]):
 
     `split[i]` is `(image, target)`: a `tv_tensors.Image`, uint8 (3, height, width), and a dictionary with `boxes`,
     `tv_tensors.BoundingBoxes`, float32 (objects, 4): left, top, right, bottom in pixels, right and bottom exclusive;
-    and `labels`, int64 (objects), from 1, since 0 is the background. Transforms v2 move boxes and image together.
+    and `labels`, int64 (objects). Transforms v2 move boxes and image together.
 
-    `load` returns image number `i` as RGB and its boxes (objects, 4), and must be picklable; `labels` are those of each
-    image's objects, and `classes` names them, the background first, or a DataError is raised.
+    `load`, which must be picklable, returns image number `i` as RGB and its boxes; `labels` are those of each image's
+    objects, positions in `classes`, the first of which is the background, or a DataError is raised.
     """
 
     def __init__(self, load: Load, labels: Sequence[Sequence[int]], classes: Sequence[str], *, name: str) -> None:
@@ -69,11 +69,10 @@ class BoxedData(NamedTuple):
 
 
 def check_boxes(boxes: Any, labels: Sequence[int], size: tuple[int, int], classes: int, where: str) -> np.ndarray:
-    """Check the boxes (left, top, right, bottom in pixels) and labels of an image; `where` names it in the error.
+    """The boxes (left, top, right, bottom in pixels) of an image, checked, float64 (objects, 4).
 
-    `size` is width and height of the image in pixels; `classes` are counted with the background. Gives the boxes as
-    float64 (objects, 4); an edge outside by a thousandth of a pixel is set to the image's. Raises DataError if a box is
-    empty or leaves the image, or a label is not one of an object.
+    `size` is width and height in pixels; `classes` include the background. An edge a thousandth of a pixel outside is
+    moved to the image's. Raises DataError, which says `where`, if a box is empty or outside, or a label is no object's.
     """
     if np.size(boxes) % 4:
         raise DataError(f"{where}: the boxes have the shape {np.shape(boxes)}; expected four numbers for each object")

@@ -2,22 +2,14 @@
 
 import numpy as np
 
-from tlcourse.cards import card_of
+from tlcourse.data_sets import card_of
 from tlcourse.detection.boxes import BACKGROUND, BoxedData, BoxedSplit
 from tlcourse.drawn_images import SPLITS, check_range
-from tlcourse.safari.catalogue import SCENERY, STYLES_OF, drawings
+from tlcourse.safari.catalogue import SCENERY, STYLES_OF, TABLES, drawings
 from tlcourse.safari.scene import SceneImages
 
 # Species of the catalogue. Cable cars are left out: they run both on a rail and through the air.
-KINDS = {
-    "road": (
-        *("car", "pickup", "van", "fire-engine", "bus", "tractor", "rickshaw", "motorcycle", "bicycle"),
-        *("ambulance", "racing-car", "kick-scooter", "lorry", "off-roader", "trolleybus", "motor-scooter"),
-    ),
-    "rail": ("train", "tramcar", "steam-engine", "suspension-railway", "metro"),
-    "water": ("ship", "canoe", "sailing-boat", "speedboat"),
-    "air": ("rocket", "helicopter", "flying-saucer", "aeroplane", "propeller-plane"),
-}
+KINDS = {kind: TABLES[kind].split() for kind in ("road", "rail", "water", "air")}
 CLASSES = (BACKGROUND, *KINDS)
 # There is no validation set here, so the drawings that `safari` keeps for it serve for training.
 DRAWN_FROM = {"train": ("train", "val"), "test": ("test",)}
@@ -26,17 +18,15 @@ DRAWN_FROM = {"train": ("train", "val"), "test": ("test",)}
 def drawings_of(kind: str, split: str) -> list[str]:
     """The drawings that show vehicles of a kind in a split."""
     styles = tuple(style for name in DRAWN_FROM[split] for style in STYLES_OF[name])
-    return [drawing.name for drawing in drawings("vehicle", list(KINDS[kind]), styles)]
+    return [drawing.name for drawing in drawings("vehicle", KINDS[kind], styles)]
 
 
 def load_vehicles(*, size: int = 128, train: int = 200, test: int = 100, most: int = 3, seed: int = 0) -> BoxedData:
     """Load scenes with vehicles of four kinds (road, rail, water, air) and their boxes.
 
-    The training and the test set share no drawing: training shows vehicles in four styles, the test set in a fifth,
-    Fluent's shaded one. A smaller `train` gives a subset of the images of a larger one.
-
-    `size` and `seed` are those of `load_safari`; `train` and `test` are numbers of images. An image has up to `most`
-    vehicles, and all numbers from 1 are equally frequent. Raises DataError if a number is out of range.
+    Training shows vehicles in four styles, the test set in a fifth, Fluent's shaded one: they share no drawing. `size`
+    and `seed` are those of `load_safari`; `train` and `test` are numbers of images, of which a smaller one gives a
+    subset. An image has up to `most` vehicles, all numbers equally often. Raises DataError if a number is out of range.
     """
     check_range(1, train=train, test=test, most=most)
     check_range(0, seed=seed)

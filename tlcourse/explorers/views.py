@@ -1,21 +1,17 @@
 """What the explorers show: functions from a setting to a figure, without widgets."""
 
-import contextlib
-import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
-from scipy.special import logit
 from torch import nn
 
 from tlcourse import plots as figures
-from tlcourse.looking_inside.grad_cam import grad_cam
-from tlcourse.plots.colours import METHOD_COLOURS, SKY
-from tlcourse.plots.seeds import draw_cells, draw_runs
+from tlcourse.looking_inside.activations import grad_cam, layer_outputs
+from tlcourse.plots.tables import METHOD_COLOURS, SKY, draw_cells, draw_runs
 from tlhelpers.errors import DataError, ModelError
 from tlhelpers.loop import device_of
 from tlhelpers.lr_finder import TOO_FAR, LRFinderResult
@@ -35,9 +31,8 @@ METHODS = {  # values of the column `method`: what trains, and its name in figur
 def depth_view(runs: pd.DataFrame, *, data: str, method: str, per_class: int) -> Chart:
     """The accuracy of a method against the number of images, and below it the test accuracy of all settings.
 
-    `runs` has a row for each run, as `load_results("refinements").scored` of the topic "depth", with the columns data,
-    method (a key of `METHODS`), per_class, setting (the learning rate), train and test (accuracies). The setting that
-    is asked for gets a frame. Raises DataError if there is no such run.
+    `runs` has the columns data, method (a key of `METHODS`), per_class, setting (the learning rate), train and test.
+    The setting that is asked for gets a frame. Raises DataError if there is no such run.
     """
     own = runs[runs["data"] == data]
     line = own[own["method"] == method]
@@ -57,27 +52,24 @@ def depth_view(runs: pd.DataFrame, *, data: str, method: str, per_class: int) ->
     above.legend(fontsize=8, loc="lower right")
 
     rows = [name for name in METHODS if name in set(own["method"])]
-    settings = own.assign(here=own.index.isin(here.index)).groupby(["method", "per_class"])
-    tables = settings["test"].mean(), settings["test"].std().fillna(0), settings["here"].any()
-    cells, spread, marked = (table.unstack("per_class").loc[rows] for table in tables)
-    draw_cells(below, cells.rename(METHODS), spread, marked.eq(True))
+    settings = own.groupby(["method", "per_class"])["test"]
+    tables = settings.mean(), settings.std().fillna(0)
+    cells, spread = (table.unstack("per_class").loc[rows].rename(METHODS) for table in tables)
+    draw_cells(below, cells, spread, (METHODS[method], per_class))
     below.set_title("Test accuracy in per cent, ± standard deviation over seeds; framed: the one above", fontsize=9)
     below.set(xlabel="training images of each class", ylabel="what trains")
     test = 100 * here["test"]
     title = f"{data}, trained: {METHODS[method]}; {per_class} images a class; learning rate {here['setting'].iloc[0]}\n"
     title += f"test accuracy {test.mean():.1f} ± {test.std():.1f} % over {len(test)} seeds"
     chart.suptitle(title, fontsize=11)
-    best = f"{cells.max(axis=None):.0%}, trained: {METHODS[cells.max(axis=1).idxmax()]}"
+    best = f"{cells.max(axis=None):.0%}, trained: {cells.max(axis=1).idxmax()}"
     chart.alt = f"{title}. Above, two lines against the number of images: {'; '.join(described)}. "
     chart.alt += f"Below, a table of the test accuracies of all settings; the highest is {best}."
     return chart
 
 
 def rate_view(trial: LRFinderResult, *, rate: float) -> Chart:
-    """The curve of a trial of `find_lr` with a learning rate marked, and what to expect there.
-
-    Raises DataError if the rate is not above 0.
-    """
+    """The curve of `find_lr` with a rate marked, and what to expect there; a DataError if it is not above 0."""
     chart = lr_curve(trial.curve, trial.suggestion, trial.highest)
     (axis,) = chart.axes
     axis.axvline(rate, color="black", lw=2.5, label=f"your rate ({rate:.1e})")
@@ -108,44 +100,14 @@ def rate_words(trial: LRFinderResult, rate: float) -> str:
     return seen + "Far below the steepest fall: safe, but expect to wait for many epochs."
 
 
-def threshold_view(
-    probabilities: np.ndarray, labels: np.ndarray, *, classes: Sequence[str], threshold: float, prevalence: float
-) -> Chart:
-    """The scores of two classes with a threshold, its point on the ROC curve, and what it means for people.
-
-    `probabilities`, (images,), are those of class 1; from `threshold` on an image is called so. `prevalence` is the
-    fraction of people with class 1. Raises DataError if a class has no image, or one of the two is not between 0 and 1.
-    """
-    for name, value in (("threshold", threshold), ("prevalence", prevalence)):
-        if not 0 < value < 1:
-            raise DataError(f"the {name} is a number between 0 and 1, without the ends; got {value}")
-    if set(np.unique(labels)) != {0, 1}:
-        raise DataError(f"there must be images of both classes, labelled 0 and 1; found {np.unique(labels).tolist()}")
-    called = probabilities >= threshold
-    found, alarms = float(called[labels == 1].mean()), float(called[labels == 0].mean())
-    ill = round(1000 * prevalence)
-    hits, false = round(found * ill), round(alarms * (1000 - ill))
-    right = f"{hits / (hits + false):.0%} of the calls are right" if hits + false else "nobody is called"
-    title = f"'{classes[1]}' from probability {threshold:.2f} on: sensitivity {found:.0%}, specificity {1 - alarms:.0%}"
-    title += f"\nOf 1,000 people, {ill} of them ill: {hits} found, {ill - hits} missed, {false} false alarms; {right}"
-    log_odds = logit(np.clip(probabilities, 1e-6, 1 - 1e-6))
-    return figures.threshold(log_odds, labels, float(logit(threshold)), classes=classes, title=title)
-
-
 def map_layers(model: nn.Module) -> dict[str, tuple[int, ...]]:
-    """{path: (channels, height, width)} of the layers that give maps, in the order of the forward pass.
-
-    The network needs a card. Layers whose maps are single values are left out.
-    """
+    """{path: (channels, height, width)} of the layers with maps, in the order of the forward pass; needs a card."""
     side = get_card(model).preprocessing.size
     return {path: tuple(maps.shape) for path, maps in layer_maps(model, torch.zeros(1, 3, side, side)).items()}
 
 
 def feature_maps_view(model: nn.Module, image: Image.Image, *, layer: str) -> Chart:
-    """An RGB image as a network with a card sees it, and the maps of those channels of a layer that vary most over it.
-
-    Raises ModelError if the layer is not one of `map_layers`.
-    """
+    """An RGB image as the network sees it, and the maps of a layer that vary most; a ModelError if it is not known."""
     pixels, shown = _prepare(model, image)
     maps = layer_maps(model, pixels)
     check_layer(layer, maps)
@@ -164,8 +126,7 @@ def grad_cam_view(
 ) -> Chart:
     """An RGB image as a network with a card sees it, and the evidence in it for a class, by Grad-CAM.
 
-    `target` is the number of the class, None for the predicted one; `layer` has maps, None for the last one. Raises
-    ModelError if class or layer do not exist.
+    `target` None is the predicted class, `layer` None the last one. Raises ModelError if class or layer do not exist.
     """
     pixels, shown = _prepare(model, image)
     chances, names = class_chances(model, image), get_card(model).classes
@@ -192,14 +153,7 @@ def _prepare(model: nn.Module, image: Image.Image) -> tuple[torch.Tensor, np.nda
 
 def layer_maps(model: nn.Module, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
     """The maps (channels, height, width) of all layers for one image; of a layer that is used twice, the last."""
-    found: dict[str, torch.Tensor] = {}
-
-    def keep(name: str, _module: nn.Module, _inputs: object, output: Any) -> None:
-        if isinstance(output, torch.Tensor) and output.ndim == 4 and output[0, 0].numel() > 1:
-            found[name] = output[0].float().cpu().clone()  # a copy: a ReLU may work in place on it
-
-    with contextlib.ExitStack() as hooks, torch.inference_mode(), evaluation_mode(model):
-        for name, module in model.named_modules():
-            hooks.enter_context(module.register_forward_hook(functools.partial(keep, name)))
-        model(pixels.to(device_of(model)))
-    return found
+    with torch.inference_mode(), evaluation_mode(model):
+        found = layer_outputs(model, pixels.to(device_of(model)), dict(model.named_modules()), copy=True)
+    tensors = {path: maps for path, maps in found.items() if isinstance(maps, torch.Tensor) and maps.ndim == 4}
+    return {path: maps[0].float().cpu() for path, maps in tensors.items() if maps[0, 0].numel() > 1}

@@ -1,4 +1,4 @@
-"""The five explorers: controls, and below them the figure that a view returns for their values."""
+"""The four explorers: controls, and below them the figure that a view returns for their values."""
 
 import base64
 import contextlib
@@ -6,7 +6,7 @@ import functools
 import html
 import logging
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -141,17 +141,6 @@ def learning_rate(trial: LRFinderResult) -> Explorer:
     tooltip = "The learning rate that is marked on the curve"
     slider = _control(ipywidgets.FloatLogSlider, "Learning rate", tooltip, value=trial.suggestion, **limits)
     return Explorer(functools.partial(views.rate_view, trial), {"rate": slider})
-
-
-def threshold(probabilities: np.ndarray, labels: np.ndarray, *, classes: Sequence[str], at: float = 0.5) -> Explorer:
-    """`threshold_view` with sliders for the threshold, which begins at `at`, and for the prevalence."""
-    limits: dict[str, Any] = {"min": 0.01, "max": 0.99, "step": 0.01, "continuous_update": False}
-    calls, people = f"From this probability on an image is called {classes[1]}", f"Fraction of people with {classes[1]}"
-    controls = {
-        "threshold": _control(ipywidgets.FloatSlider, "Threshold", calls, value=at, **limits),
-        "prevalence": _control(ipywidgets.FloatSlider, "Prevalence", people, value=0.1, **limits),
-    }
-    return Explorer(functools.partial(views.threshold_view, probabilities, labels, classes=classes), controls)
 
 
 def feature_maps(model: nn.Module, images: Mapping[str, Image.Image], *, layer: str | None = None) -> ImageExplorer:

@@ -1,15 +1,33 @@
 """Tools for the checks: say what is wrong with an answer, compare it with the values of known mistakes."""
 
 import contextlib
+import contextvars
+import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from tlcourse.labs.lab import Wrong
+
+TEXTS: dict[str, Any] = json.loads((Path(__file__).parent / "texts.json").read_text(encoding="utf8"))
+VARIANT = contextvars.ContextVar("variant", default=0)  # 0 in a lab; marking repeats each check with others
+NOTHING = "your function returned nothing; is `return` missing?"
+
+
+def draws() -> np.random.Generator:
+    """A generator for a check's inputs: always the same in a lab, other ones when the check is repeated for marks."""
+    return np.random.default_rng(VARIANT.get())
+
+
+def torch_draws() -> torch.Generator:
+    """The same for tensors: a generator on the CPU."""
+    return torch.Generator().manual_seed(VARIANT.get())
 
 
 def wrong_if(condition: Any, message: str) -> None:
@@ -35,6 +53,7 @@ def about(what: Any) -> Iterator[None]:
 
 def expect(answer: Any, kind: Any, text: str) -> None:
     """Raise `Wrong` unless `isinstance(answer, kind)`; the message is `text` and the type that was found."""
+    wrong_if(answer is None, NOTHING)
     wrong_if(not isinstance(answer, kind), f"{text}, found {type(answer).__name__}")
 
 
@@ -80,6 +99,7 @@ def expect_runs(table: Any, column: str, groups: Iterable[Any], seeds: int, what
 def as_number(answer: Any, what: str) -> float:
     """The answer, a Python, NumPy or one-element torch number, as a float; raises `Wrong` if it is not finite."""
     kind = type(answer).__name__
+    wrong_if(answer is None, NOTHING)
     wrong_if(isinstance(answer, bool) or not hasattr(answer, "__float__"), f"{what} should be a number, found {kind}")
     try:
         value = float(answer)
@@ -114,9 +134,10 @@ def compare(answer: Any, right: float, what: str, mistakes: Mapping[str, float],
     return value
 
 
-def choice(right: str, **why: str) -> Callable[[Any], str]:
-    """A check of a multiple choice: the right letter, and for every letter why it is right or wrong."""
-    letters = f"expected one of the letters {', '.join(why)}"
+def choice(lab: str, exercise: str) -> Callable[[Any], str]:
+    """A check of a multiple choice: texts.json has the right letter, and for every letter why it is right or wrong."""
+    why = {key: text for key, text in TEXTS[lab][exercise].items() if key != "right"}
+    right, letters = TEXTS[lab][exercise]["right"], f"expected one of the letters {', '.join(why)}"
 
     def check(answer: Any) -> str:
         expect(answer, str, f"{letters} in quotation marks")
@@ -128,17 +149,27 @@ def choice(right: str, **why: str) -> Callable[[Any], str]:
     return check
 
 
-def text(*points: tuple[str, str], least: int = 40) -> Callable[[Any], str]:
-    """A check that a text has at least `least` words and matches every point: (regular expression, topic)."""
+LITTLE_WORDS = r"\b(an?|and|are|as|at|be|but|by|for|from|has|have|if|in|is|it|not|of|on|or|so|than|that|the|their|them|"
+LITTLE_WORDS += r"then|there|these|they|this|to|was|we|were|what|when|which|while|with)\b"
+
+
+def text(lab: str, exercise: str) -> Callable[[Any], str]:
+    """A check that a text has some words, in sentences, and matches every point (pattern, topic): see texts.json.
+
+    It only keeps empty texts from being handed in. Whether a text is good, a person decides.
+    """
+    least, points = TEXTS[lab][exercise]["least"], TEXTS[lab][exercise]["points"]
 
     def check(answer: Any) -> str:
-        expect(answer, str, "expected a text in quotation marks")
-        words = re.findall(r"\w+", answer.lower())
-        count = len(words)
+        expect(answer, str, "expected a text in triple quotation marks")
+        words = re.findall(r"[^\W\d_]+", answer.lower())
+        count, longest = len(words), max(len(re.findall(r"\w+", each)) for each in re.split(r"[.!?]", answer))
         wrong_if(count < least, f"{count} words; write at least {least}, as if you explained it to a fellow student")
         wrong_if(len(set(words)) < least / 2, "the same few words again and again; write sentences")
+        listed = len(re.findall(LITTLE_WORDS, answer.lower())) < 0.2 * count or longest > 60
+        wrong_if(listed, "that is a list of words; write sentences that say how the things hang together")
         missing = (point for pattern, point in points if not re.search(pattern, answer, flags=re.IGNORECASE))
         wrong_any(missing, "it says nothing about {}")
-        return f"{count} words that touch every point. Now grade it yourself with the rubric below"
+        return f"{count} words, on every point. Your teacher marks it; compare it with the rubric yourself"
 
     return check

@@ -1,163 +1,159 @@
-"""Lab 4's checks of what must be equal between two training methods: settings, budget, beginnings, rates, runs."""
+"""Lab 4's checks of a fair comparison: settings, starting points, learning rates, runs."""
 
 import math
-import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 import torch
 from torch import nn
 
-from tlcourse.labs.answers import about, as_number, expect, expect_keys, expect_scores, wrong_any, wrong_if
+from tlcourse.labs.answers import about, as_number, draws, expect, expect_keys, expect_scores, wrong_any, wrong_if
 from tlcourse.labs.lab import Wrong
 from tlhelpers.models.loading import load_model
 
-STARTS = ("pre-trained", "scratch")
+STARTS, CLASSES = ("pre-trained", "scratch"), 8
+TRANSFER: dict[str, Any] = {  # as in the notebook, where a learner may have edited it
+    **{"architecture": "resnet18", "weights": "pre-trained", "size": 64, "images": 160, "epochs": 2, "batch_size": 32},
+    **{"augment": True, "optimizer": "AdamW", "schedule": "cosine", "learning_rates": [1e-4, 3e-4, 1e-3]},
+    **{"chosen_by": "validation loss", "tuning_seed": 100, "seeds": [0, 1]},
+}
 UNFAIR = {  # why a setting must not differ
-    "chosen_on": "the learning rate would be judged on what it was chosen by",
-    "tuning_seed": "learning rates that are chosen on different seeds are perhaps chosen on easier images",
-    "seeds": "other seeds mean other images, and nothing that could be subtracted seed by seed",
-    "images": "as many images are seen, but of a set of another size: more different ones tell more",
+    "chosen_by": "one rule for both, and never the test set: it would judge what it has chosen",
+    "tuning_seed": "learning rates that are chosen on other images have not had the same test",
+    "seeds": "other seeds draw other images, and then there is nothing to subtract seed by seed",
+    "images": "as many images are seen, but from a set of another size: more different images teach more",
     "architecture": "another network may be better or worse by itself",
     "size": "larger images show more, whatever the weights were",
-    "resize": "one method would be scored on whole images, and the other on their centre",
     "batch_size": "other batches mean another number of steps",
-    "augment": "augmentation helps by itself",
-    "schedule": "a schedule helps by itself",
-    "optimizer": "an optimizer may be better by itself",
+    **dict.fromkeys(("augment", "schedule", "optimizer", "epochs"), "it may help or harm by itself"),
 }
 
 
 def settings(scratch: Any, *, transfer: Mapping[str, Any]) -> str:
     """The settings of training from scratch that make it comparable with transfer."""
-    expect_keys(scratch, transfer, "expected a dictionary such as `transfer`")
-    extra = (key for key in scratch if key not in transfer)
-    wrong_any(extra, "'{}' is something that only this method has; `transfer` says nothing about it")
-    own, other = scratch["weights"], transfer["weights"]
-    wrong_if(own == other, "both begin from the same weights; that is the one thing that should differ")
+    again, key = "Run the cell of `transfer` again, then give `scratch`", "learning_rates"
+    alias = "`scratch` is not a copy but an alias, a second name of `transfer`: a change to one changes both."
+    wrong_if(scratch is transfer, f"{alias} {again} a dictionary of its own")
+    expect_keys(scratch, TRANSFER, "expected a dictionary such as `transfer`")
+    changed = [name for name, value in TRANSFER.items() if transfer.get(name) != value]
+    shared = key in changed and scratch[key] is transfer.get(key)
+    wrong_if(shared, f"both dictionaries hold the same list of learning rates, and it was changed. {again} a new list")
+    wrong_any(changed, f"'{{}}' was changed in the given `transfer`. {again} other values, and not `transfer`")
+    wrong_any((name for name in scratch if name not in TRANSFER), "'{}' is something that only this method has")
+    own, rates, other = scratch["weights"], scratch[key], TRANSFER[key]
+    wrong_if(own == TRANSFER["weights"], "both start from the same weights; that is the one thing that should differ")
     wrong_if(own != "none", f"weights: '{own}' is not from scratch; `tl.load_model` calls random numbers 'none'")
-    with about("rates"):
-        own, other = scratch["rates"], transfer["rates"]
-        expect(own, list | tuple, "expected a list of learning rates to try")
-        wrong_if(len(set(own)) < len(own), "the same rate twice is one try")
-        fewer, more = sorted((len(own), len(other)))
-        wrong_if(more > fewer, f"one method tries {more} rates, the other {fewer}; the best of more tries is luckier")
-        odd = any(not 0 < as_number(rate, "a rate") < 1 for rate in own)
-        wrong_if(odd, "learning rates are positive and far below 1")
-        small = "these suit fine-tuning, where there is something to keep; from scratch there is nothing to keep:"
-        wrong_if(max(own) <= max(other), f"{small} try larger ones as well")
-    lucky = "the seed that chose the learning rates is compared too; a run that won a choice was also lucky"
-    wrong_if(scratch["tuning_seed"] in scratch["seeds"], lucky)
-    own, other = (method["images"] * method["epochs"] for method in (scratch, transfer))
-    budgets = f"the budgets differ: {own} images seen from scratch, {other} with transfer;"
-    wrong_if(own != other, f"{budgets} {'scratch' if own > other else 'transfer'} is favoured")
-    for key in (*UNFAIR, *transfer):
-        if key not in ("weights", "rates") and scratch.get(key) != transfer.get(key):
-            raise Wrong(f"{key}: {scratch[key]!r} here, {transfer[key]!r} there; {UNFAIR.get(key, 'make it equal')}")
-    return f"{len(transfer) - 2} settings are equal; the weights differ, and each method has learning rates of its own"
+    expect(rates, list | tuple, "expected a list of learning rates to try")
+    odd = any(not 0 < as_number(rate, "a learning rate") < 1 for rate in rates)
+    wrong_if(odd, "learning rates are positive and far below 1")
+    wrong_if(len(set(rates)) < len(rates), "the same learning rate twice is one try")
+    unequal = len(rates) != len(other)
+    wrong_if(unequal, f"one method tries {len(other)}, the other {len(rates)}; the best of more tries is luckier")
+    wrong_if(max(rates) <= max(other), "small ones keep what was learned; here is nothing to keep: try larger ones")
+    lucky = scratch["tuning_seed"] in scratch["seeds"]
+    wrong_if(lucky, "the seed that chose the learning rates is compared too; a run that won a choice was lucky")
+    seen, given = (method["images"] * method["epochs"] for method in (scratch, TRANSFER))
+    favoured = f"{'scratch' if seen > given else 'transfer'} is favoured"
+    wrong_if(seen != given, f"the budgets differ: {seen} images seen from scratch, {given} with transfer; {favoured}")
+    for key, reason in UNFAIR.items():
+        wrong_if(scratch[key] != TRANSFER[key], f"{key}: {scratch[key]!r} here, {TRANSFER[key]!r} there; {reason}")
+    return f"{len(TRANSFER) - 2} settings are equal; the weights differ, and each method has learning rates of its own"
 
 
-def epochs_for(function: Any) -> str:
-    """A function (images, seen) that returns the whole number of epochs nearest to a budget, and at least one."""
-
-    def epochs(images: int, seen: int) -> float:
-        return as_number(function(images, seen), f"the number of epochs for {images} images")
-
-    large, small = epochs(320, 6400), epochs(32, 6400)
-    wrong_if(large == 320 * 6400, "it multiplies; images x epochs is the budget, so what is epochs?")
-    wrong_if(large == 6400 / 32, "these are steps with batches of 32; an epoch is a pass over all images")
-    wrong_if(large == small, "a tenth of the images gets as many epochs, and so sees a tenth of the budget")
-    wrong_if(small < large, "fewer images get fewer epochs; they must be seen more often to fill the budget")
-    wrong_if((large, small) != (20, 200), f"320 images, 6400 to be seen: {large:g} epochs would see {320 * large:g}")
-    wrong_if(epochs(20_000, 6400) == 0, "for a set larger than the budget it gives 0 epochs; then nothing is trained")
-    between = epochs(1000, 6400)
-    wrong_if(between != int(between), "6.4 epochs? `tl.fit` takes a whole number")
-    wrong_if(between == 7, "it rounds 6.4 up; take the nearest whole number")
-    wrong_if(epochs(3000, 8000) == 2, "8000 / 3000 is nearer to 3 than to 2: round, do not cut off")
-    for images, budget, right in ((1000, 6400, 6), (3000, 8000, 3), (20_000, 6400, 1), (160, 640, 4)):
-        found = epochs(images, budget)
-        wrong_if(found != right, f"{images} images and a budget of {budget}: found {found:g} epochs")
-    kind = type(function(1000, 6400))
-    wrong_if(not issubclass(kind, numbers.Integral), f"it returns {kind.__name__}; `tl.fit` takes an int")
-    return "a tenth of the images, ten times as many epochs"
-
-
-def beginnings(function: Any, *, classes: int, size: int) -> str:
+def beginnings(function: Any) -> str:
     """A function (start, seed) that returns networks which differ in their weights only, ready to be trained."""
-    networks = {(start, seed): function(start, seed) for start in STARTS for seed in (0, 1)}
+    first, second = draws().choice(50, 2, replace=False).tolist()
+    networks = {(start, seed): function(start, seed) for start in STARTS for seed in (first, second)}
+    again = {start: function(start, first) for start in STARTS}
+    original = load_model("resnet18", size=TRANSFER["size"])
+    learned = {name: tensor for name, tensor in original.state_dict().items() if not name.startswith("fc.")}
+    shapes = {name: tensor.shape for name, tensor in learned.items()}
     for (start, _), model in networks.items():
         expect(model, nn.Module, f"for '{start}' it should return a network")
-    shared = len({id(model) for model in networks.values()}) < len(networks)
-    wrong_if(shared, "it returns one network several times; a second run would go on where the first one ended")
-    original = load_model("resnet18", size=size)
-    backbone = {name: tensor for name, tensor in original.state_dict().items() if not name.startswith("fc.")}
-    for (start, _), model in networks.items():
-        shapes = {name: tensor.shape for name, tensor in model.state_dict().items() if not name.startswith("fc.")}
-        differs = shapes != {name: tensor.shape for name, tensor in backbone.items()}
-        wrong_if(differs, f"'{start}' is no ResNet18; another architecture is another comparison")
+        own = {name: tensor.shape for name, tensor in model.state_dict().items() if not name.startswith("fc.")}
+        wrong_if(own != shapes, f"'{start}' is no ResNet18; another architecture is another comparison")
         outputs = model.fc.out_features
-        wrong_if(outputs != classes, f"the head of '{start}' has {outputs} outputs, and there are {classes} classes")
+        wrong_if(outputs != CLASSES, f"the head of '{start}' has {outputs} outputs, and there are {CLASSES} classes")
         frozen = (name for name, parameter in model.named_parameters() if not parameter.requires_grad)
         wrong_any(frozen, f"'{{}}' of '{start}' is frozen; here both methods train everything")
-    first = {key: model.conv1.weight for key, model in networks.items()}
-    trained, scratch = (all(torch.equal(first[s, seed], original.conv1.weight) for seed in (0, 1)) for s in STARTS)
+        other = f"'{start}' prepares images differently: {model.card.preprocessing}; give both the same `size`"
+        wrong_if(model.card.preprocessing != original.card.preprocessing, other)
+    shared = len({id(model) for model in (*networks.values(), *again.values())}) < 6
+    wrong_if(shared, "it returns one network several times; a second run would go on where the first one ended")
+    states = {start: networks[start, second].state_dict() for start in STARTS}
+    kept = {start: [name for name, x in learned.items() if torch.equal(x, states[start][name])] for start in STARTS}
+    trained, scratch = ("conv1.weight" in kept[start] for start in STARTS)
     wrong_if(scratch and not trained, "they are swapped: 'scratch' is pre-trained, 'pre-trained' has random numbers")
-    wrong_if(scratch, "'scratch' begins from the pre-trained weights: `weights=` of `tl.load_model`")
-    wrong_if(not trained, "'pre-trained' begins from random numbers: `weights=` of `tl.load_model`")
-    own = networks["pre-trained", 0].state_dict()
-    odd = (name for name, tensor in backbone.items() if not torch.equal(tensor, own[name]))
-    wrong_any(odd, "'{}' of 'pre-trained' is not what was learned; was the network initialised again?")
-    same = torch.equal(first["scratch", 0], first["scratch", 1])
-    wrong_if(same, "from scratch every seed begins from the same random numbers: pass the seed on")
-    same = torch.equal(*(networks["pre-trained", seed].fc.weight for seed in (0, 1)))
+    wrong_if(scratch, "'scratch' starts from the pre-trained weights: `weights=` of `tl.load_model`")
+    wrong_if(not trained, "'pre-trained' starts from random numbers: `weights=` of `tl.load_model`")
+    lost = (name for name in learned if name not in kept["pre-trained"])
+    wrong_any(lost, "'{}' of 'pre-trained' is not what was learned; was the network initialised again?")
+    wrong_any(kept["scratch"], "'{}' of 'scratch' still holds what was learned; from scratch everything is new")
+    same = torch.equal(networks["scratch", first].conv1.weight, networks["scratch", second].conv1.weight)
+    wrong_if(same, "from scratch every seed starts from the same random numbers: pass the seed on")
+    same = torch.equal(networks["pre-trained", first].fc.weight, networks["pre-trained", second].fc.weight)
     wrong_if(same, "the new head of 'pre-trained' is the same for every seed: pass the seed on there too")
-    expected = original.card.preprocessing
-    for (start, _), model in networks.items():
-        found = model.card.preprocessing
-        other = f"'{start}' prepares images differently: {found}, and the weights ask for {expected}."
-        wrong_if(found != expected, f"{other} Give both the same `size`")
-    return "one architecture, the same preprocessing, two beginnings; and each seed has its own random numbers"
+    odd = (start for start in STARTS if not torch.equal(again[start].fc.weight, networks[start, first].fc.weight))
+    wrong_any(odd, "'{}' with the same seed has another head each time; the seed must decide on all random numbers")
+    return "one architecture, the same preprocessing, two starting points; each seed has its own random numbers"
+
+
+def _lowest(tries: pd.DataFrame) -> dict[str, list[float]]:
+    """For each start the learning rates with the lowest validation loss: one, or several that tie."""
+    wrong_if(tries.empty, "the table `tries` is empty; exercises 1 and 2 come first")
+    best = tries[tries["val_loss"] == tries.groupby("start")["val_loss"].transform("min")]
+    return {start: best.loc[best["start"] == start, "learning_rate"].tolist() for start in STARTS}
 
 
 def rates(answer: Any, *, tries: pd.DataFrame) -> str:
-    """For each start the rate with the highest validation accuracy; `tries` has columns start, rate, train, val."""
+    """For each start the learning rate with the lowest validation loss among its own tries; both may be equal."""
+    best, answer = _lowest(tries), answer.to_dict() if isinstance(answer, pd.Series) else answer
     expect(answer, Mapping, "expected a dictionary from the start to its learning rate")
     wrong_if(set(answer) != set(STARTS), f"expected the keys {list(STARTS)}, found {sorted(map(str, answer))}")
-    tables = {start: tries[tries["start"] == start].set_index("rate") for start in STARTS}
-    for start, other in zip(STARTS, reversed(STARTS), strict=True):
-        val, rate = tables[start]["val"], as_number(answer[start], f"the learning rate of '{start}'")
-        tried = next((known for known in val.index if math.isclose(known, rate)), None)
-        if tried is None or val[tried] < val.max():
-            with about(f"{start}: {rate:g}"):
-                for_other = math.isclose(rate, tables[other]["val"].idxmax())
-                wrong_if(for_other, "that is the best rate of the other method; choose among this method's own tries")
-                wrong_if(tried is None, f"it was not tried; choose among {', '.join(f'{r:g}' for r in val.index)}")
-                best, worst, largest = tables[start]["train"].idxmax(), val.idxmin(), max(val.index)
-                wrong_if(tried == best, "that is the best on the training images; choose on validation images")
-                wrong_if(tried == worst, "that is the worst on validation images; idxmax and not idxmin")
-                wrong_if(tried == largest, "that is the largest rate, and not the one with the highest accuracy")
-                raise Wrong("another rate has a higher validation accuracy")
-    return ", ".join(f"{start} {float(answer[start]):g}" for start in STARTS)
+    found = {start: as_number(answer[start], f"the learning rate of '{start}'") for start in STARTS}
+    missed = [start for start in STARTS if not any(math.isclose(found[start], rate) for rate in best[start])]
+    swapped = len(missed) == 2 and all(found[a] in best[b] for a, b in (STARTS, STARTS[::-1]))
+    wrong_if(swapped, "the two are swapped: each method has the learning rate that suits the other one")
+    one = missed and found["scratch"] == found["pre-trained"] == tries.sort_values("val_loss")["learning_rate"].iloc[0]
+    wrong_if(one, "both have the learning rate of the best row of all; look among each method's own rows of `tries`")
+    for start in missed:
+        own, rate = tries[tries["start"] == start], found[start]
+        with about(f"{start}: {rate:g}"):
+            if not any(math.isclose(rate, known) for known in own["learning_rate"]):
+                wrong_if(rate in tries.index, "that is the number of a row; take its `learning_rate`")
+                raise Wrong(f"it was not tried; choose among {', '.join(f'{r:g}' for r in own['learning_rate'])}")
+            mistakes = {
+                "that has the highest validation accuracy; the rule is the lowest loss": own["val_accuracy"].idxmax(),
+                "that is the best on the training images; choose on validation images": own["train_loss"].idxmin(),
+                "that is the worst, with the highest validation loss": own["val_loss"].idxmax(),
+                "that is the largest one, not the one with the lowest loss": own["learning_rate"].idxmax(),
+            }
+            wrong_any((text for text, row in mistakes.items() if tries.at[row, "learning_rate"] == rate), "{}")
+            raise Wrong("another learning rate has a lower validation loss")
+    return ", ".join(f"{start} {found[start]:g}" for start in STARTS)
 
 
-def live(table: Any, *, seeds: Sequence[int], epochs: int, tuning_seed: int) -> str:
-    """Curves of both methods: columns start, seed, epoch, val; one row for each epoch of each run."""
-    expect_scores(table, "start", "seed", "epoch", "val")
-    starts = sorted(map(str, set(table["start"])))
-    wrong_if(set(starts) != set(STARTS), f"`start` should hold {list(STARTS)}, found {starts}")
-    tuned = f"seed {tuning_seed} is there, on which the rates were chosen; compare on seeds that chose nothing"
-    wrong_if(tuning_seed in set(table["seed"]), tuned)
-    found = {start: sorted(set(rows["seed"])) for start, rows in table.groupby("start")}
-    unequal = any(own != sorted(seeds) for own in found.values())
-    wrong_if(unequal, f"both methods should have the seeds {list(seeds)}, found {found}")
-    wrong_if(table.duplicated(["start", "seed", "epoch"]).any(), "an epoch appears twice in one run")
-    wrong_if(table["epoch"].min() == 0, "epochs are counted from 1: epoch 1 is the result of one pass over the images")
-    lengths = table.groupby(["start", "seed"])["epoch"].agg(["size", "max"])
-    shortest = f"every run should have the epochs 1 to {epochs}; one has {lengths['size'].min()} rows"
-    wrong_if((lengths != epochs).any(axis=None), shortest)
-    wide = table.pivot(index=["start", "epoch"], columns="seed", values="val")
+def live(table: Any, *, tries: pd.DataFrame) -> str:
+    """The tables of `one_run` for both methods and the seeds asked for, one below the other."""
+    seeds, epochs, tuned = (TRANSFER[key] for key in ("seeds", "epochs", "tuning_seed"))
+    wrong_if(isinstance(table, list), "it is a list; `pd.concat` makes one table of a list of tables")
+    expect_scores(table, "start", "seed", "learning_rate", "epoch", "seconds", "val_accuracy")
+    starts, on = sorted(set(table["start"])), "is `start` passed on to `one_run`?"
+    wrong_if(starts != list(STARTS), f"`start` should hold {list(STARTS)}, found {starts}: {on}")
+    chose = tuned in set(table["seed"])
+    wrong_if(chose, f"seed {tuned} is there, which chose the learning rates; compare on seeds that chose nothing")
+    found = {start: sorted(map(int, set(rows["seed"]))) for start, rows in table.groupby("start")}
+    wrong_if(any(own != seeds for own in found.values()), f"both methods should have the seeds {seeds}, found {found}")
+    wrong_if(table.duplicated(["start", "seed", "epoch"]).any(), "a run is there twice")
+    counts = table.groupby(["start", "seed"]).size()
+    wrong_if((counts != epochs).any(), f"every run should have {epochs} rows, one an epoch; one has {counts.min()}")
+    best = _lowest(tries)
+    for start, other in (STARTS, STARTS[::-1]):
+        odd = [rate for rate in table.loc[table["start"] == start, "learning_rate"] if rate not in best[start]]
+        wrong_if(odd and odd[0] in best[other], f"'{start}' was trained with the learning rate chosen for '{other}'")
+        wrong_any(odd, f"'{start}' was trained with the learning rate {{:g}}, which was not chosen")
+    wide = table.pivot(index=["start", "epoch"], columns="seed", values="val_accuracy")
     wrong_if((wide.nunique(axis=1) == 1).all(), "every seed gives the same curve: is the seed passed on to `one_run`?")
-    same = wide.loc["pre-trained"].equals(wide.loc["scratch"])
-    wrong_if(same, "both methods give the same curves: is `start` passed on to `one_run`?")
-    return f"{len(lengths)} runs of {epochs} epochs, the same seeds for both methods"
+    wrong_if(wide.loc["pre-trained"].equals(wide.loc["scratch"]), f"both methods give the same rows: {on}")
+    return f"{len(counts)} runs of {epochs} epochs, the same seeds for both methods"

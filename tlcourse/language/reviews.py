@@ -1,5 +1,6 @@
 """Reviews, positive or negative: sentences made from templates for this course, and real ones about films."""
 
+import csv
 import json
 import os
 import re
@@ -9,11 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 
 from tlcourse.download import fetch
 from tlhelpers.errors import DataError
-from tlhelpers.files import user_path
+from tlhelpers.files import sha256_of, user_path
 
 
 @dataclass(frozen=True)
@@ -28,10 +30,7 @@ class Sentences:
         return len(self.texts)
 
     def draw(self, count: int | None, *, seed: int) -> "Sentences":
-        """`count` sentences, half of each class; None takes all. A smaller count is a subset of a larger one.
-
-        Raises DataError if there are too few, or the count is odd.
-        """
+        """`count` sentences (None: all), half of each class, fewer a subset of more; a DataError if odd or too many."""
         rows = np.random.default_rng(seed).permutation(len(self))
         if count is not None:
             rows = np.concatenate([rows[self.labels.numpy()[rows] == label][: count // 2] for label in (0, 1)])
@@ -102,42 +101,30 @@ SHA256 = "d5bb07d87474b3eb8d30b4deccbc23f19d742a6c5718fbacc65485b70b95c5fa"
 TABLE = "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
 CLEAR = 1.0  # mean ratings run from -4 to 4; nearer to 0 than this the sentiment is unclear
 LONGEST = 30  # words
+SIZES = (600, 200, 600)  # sentences for training, validation and test, half of each class
 
 
-def load_movies(
-    *, archive: str | os.PathLike[str] | None = None, train: int = 600, val: int = 200, test: int = 600
-) -> Reviews:
-    """Sentences from film reviews (Hutto and Gilbert 2014): even numbers of sentences for each split.
+def load_movies(*, archive: str | os.PathLike[str] | None = None) -> Reviews:
+    """Sentences from film reviews (Hutto and Gilbert 2014): 600 for training, 200, and 600 for testing.
 
-    Twenty people rated each sentence. Kept are those of 30 words or fewer, rated 1 or more from 0 (scale -4 to 4). A
-    film may occur in training and test. `archive` is the authors' hutto_ICWSM_2014.tar.gz; None downloads it (2.3 MB).
-    Raises DownloadError if the download fails, or is needed in the quick profile; DataError if there are too few
-    sentences, or `archive` is another file.
+    Kept are those of 30 words or fewer, rated 1 or more from 0 (scale -4 to 4). `archive` is the authors'
+    hutto_ICWSM_2014.tar.gz, or a DataError is raised; None downloads it (2.3 MB), with the errors of `fetch`.
     """
-    path = user_path(archive) if archive is not None else fetch(URL, sha256=SHA256, size_hint=2_338_514)
-    clear = [row for row in _ratings(path) if abs(row[1]) >= CLEAR and len(row[0].split()) <= LONGEST]
-    order = np.random.default_rng(0).permutation(len(clear))  # fixed, so that the test set is always the same
-    texts = [[clear[i][0] for i in order if (clear[i][1] > 0) == label] for label in (False, True)]
-    counts, most = (train, val, test), 2 * min(map(len, texts))
-    if any(count % 2 or count < 2 for count in counts) or sum(counts) > most:
-        raise DataError(f"{counts} sentences: expected even numbers of {most} in all, at most")
+    path = user_path(archive) if archive is not None else fetch(URL, SHA256, size_hint=2_338_514)
+    if not path.is_file() or sha256_of(path) != SHA256:
+        raise DataError(f"{path} is not the authors' archive hutto_ICWSM_2014.tar.gz")
+    with tarfile.open(path) as tar:
+        file: Any = tar.extractfile(TABLE)
+        table = pd.read_csv(file, sep="\t", names=["number", "rating", "text"], quoting=csv.QUOTE_NONE)
+    words = table["text"].str.split()
+    clear = table.assign(text=words.str.join(" "), words=words.map(len)).drop_duplicates("text")
+    clear = clear[(clear["rating"].abs() >= CLEAR) & (clear["words"] <= LONGEST)]
+    clear = clear.iloc[
+        np.random.default_rng(0).permutation(len(clear))
+    ]  # fixed, so that the test set is always the same
+    texts = [clear.loc[(clear["rating"] > 0) == positive, "text"].tolist() for positive in (False, True)]
     splits = []
-    for end, count in zip(np.cumsum(counts) // 2, counts, strict=True):
+    for end, count in zip(np.cumsum(SIZES) // 2, SIZES, strict=True):
         chosen = [text for of_class in texts for text in of_class[end - count // 2 : end]]
         splits.append(Sentences(tuple(chosen), torch.tensor([0, 1]).repeat_interleave(count // 2)))
     return Reviews(*splits)
-
-
-def _ratings(archive: Path) -> list[tuple[str, float]]:
-    """Every sentence with its mean rating, the first one where a sentence occurs twice."""
-    try:
-        with tarfile.open(archive) as tar:
-            table = tar.extractfile(TABLE)
-            assert table is not None
-            lines = table.read().decode("utf-8").splitlines()
-    except (tarfile.TarError, KeyError, OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{archive} is not the authors' archive hutto_ICWSM_2014.tar.gz: {error}") from error
-    ratings: dict[str, float] = {}
-    for _, rating, text in (line.split("\t", 2) for line in lines):
-        ratings.setdefault(" ".join(text.split()), float(rating))
-    return list(ratings.items())

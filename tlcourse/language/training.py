@@ -1,9 +1,12 @@
-"""Training a sentence classifier by the methods that serve for images, and a bag of words to compare with."""
+"""Training a sentence classifier by the methods that serve for images and a bag of words to compare with."""
 
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
@@ -36,8 +39,8 @@ METHODS = {
 def train(model: SentenceClassifier, sentences: Sentences, method: str, *, steps: int = STEPS, seed: int = 0) -> float:
     """Train a sentence classifier in place; returns the mean training loss over all steps, of 16 sentences each.
 
-    Frozen layers stay in evaluation mode, without dropout. A frozen encoder runs once, and its embeddings are cached.
-    `seed` is that of order and dropout; the global generators are restored. Raises TrainingError for another method.
+    A frozen encoder runs once, in evaluation mode; `seed` is that of order and dropout. A TrainingError says that the
+    method is unknown.
     """
     if method not in METHODS:
         raise TrainingError(f"'{method}' is not a method; expected one of {', '.join(METHODS)}")
@@ -64,10 +67,6 @@ def train(model: SentenceClassifier, sentences: Sentences, method: str, *, steps
 
 def bag_of_words(sentences: Sentences) -> Any:
     """Logistic regression on tf-idf counts of words and word pairs: a fitted scikit-learn pipeline."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-
     counts = TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b")
     pipeline = make_pipeline(counts, LogisticRegression(C=10.0, max_iter=1000))
     return pipeline.fit(list(sentences.texts), sentences.labels.numpy())

@@ -4,6 +4,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from tlhelpers.errors import DataError
 
@@ -13,14 +16,9 @@ Features = torch.Tensor | np.ndarray[Any, Any]
 def linear_probe(train: Features, train_labels: Features, test: Features, test_labels: Features) -> float:
     """Test accuracy of a linear classifier on fixed features (images, features) with labels (images,).
 
-    Features are standardised by the training set; then scikit-learn's logistic regression is fitted with C = 0.1 (Alain
-    and Bengio, 2016, "Understanding intermediate layers using linear classifier probes"). Raises DataError if shapes do
-    not fit or a feature is not finite.
+    It is scikit-learn's logistic regression with C = 0.1 on standardised features (Alain and Bengio, 2016). Raises
+    DataError if shapes do not fit or a feature is not finite.
     """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
     x, y, x_test, y_test = (_array(given) for given in (train, train_labels, test, test_labels))
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
     try:
@@ -32,10 +30,9 @@ def linear_probe(train: Features, train_labels: Features, test: Features, test_l
 def linear_cka(a: Features, b: Features) -> float:
     """Similarity of two sets of features (images, features) of the same images: linear centred kernel alignment.
 
-    1 means the same up to rotation, scale and shift (Kornblith et al., 2019, "Similarity of Neural Network
-    Representations Revisited"). Their formula rates even unrelated features as similar where images are few and
-    features many; the debiased estimator of Song et al. (2012), used here, is about 0 for unrelated features. Raises
-    DataError if the numbers of images differ, there are fewer than 4, or all features are constant.
+    1 means the same up to rotation, scale and shift (Kornblith et al., 2019); the debiased estimator of Song et al.
+    (2012), used here, is about 0 for unrelated features, even where images are few and features many. Raises DataError
+    if the numbers of images differ, there are fewer than 4, or all features are constant.
     """
     if len(a) != len(b) or len(a) < 4:
         raise DataError(f"linear_cka needs the same images twice, 4 or more; got {len(a)} and {len(b)}")
@@ -68,8 +65,8 @@ def _unbiased_hsic(k: np.ndarray[Any, Any], m: np.ndarray[Any, Any]) -> float:
 def orientation_selectivity(filters: Features) -> np.ndarray[Any, Any]:
     """How much each filter prefers one orientation, (filters,): 0 for a blob or a ring, 1 for a perfect grating.
 
-    This is 1 - circular variance of the Fourier energy over orientations (Ringach et al., 2002). `filters` is (filters,
-    channels, height, width), as `conv1.weight`; the channels' energies are added up.
+    This is 1 - circular variance of the Fourier energy over orientations (Ringach et al., 2002), summed over channels.
+    `filters` is (filters, channels, height, width), as `conv1.weight`.
     """
     weights = _array(filters).astype(np.float64)
     weights = weights - weights.mean(axis=(2, 3), keepdims=True)  # a constant has no orientation

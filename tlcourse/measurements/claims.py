@@ -1,13 +1,8 @@
-"""The table of claims: what the chapter says, the cell that tests it, what was measured, and the verdict.
-
-A cell that tests a claim has the tag `claim-<name>`. The table quotes the gain of a claim from a results file, or else
-what the cell printed when its notebook was last executed.
-"""
+"""The table of claims: each with its cell, tagged `claim-<name>`, its gain or what the cell printed, and a verdict."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -21,11 +16,7 @@ CLAIM_OUTPUTS = "claim_outputs.json"
 
 
 def report_finding(sentence: str, *facts: object) -> None:
-    """Print a finding; put "Not so here: " before it unless all facts (the comparisons it rests on) are true.
-
-    With other data, weights or devices than the course's own a sentence may turn out wrong, and the notebook goes on.
-    Raises ValueError if there are no facts.
-    """
+    """Print a finding, after "Not so here: " unless all facts that it rests on are true; a ValueError without facts."""
     if not facts:
         raise ValueError("report_finding needs at least one fact that the sentence rests on")
     print(sentence if all(bool(fact) for fact in facts) else f"{NOT_SO}{sentence}")
@@ -88,21 +79,3 @@ def table_of_claims(claims: tuple[Claim, ...]) -> pd.DataFrame:
         notebook, printed = outputs[claim.name]
         rows.append((claim.sentence, notebook, str(claim.gain or printed), claim.conclusion))
     return pd.DataFrame(rows, columns=["claim", "tested in", "measured", "verdict"])
-
-
-def write_claim_outputs(folder: Path) -> None:
-    """Store what the tagged cells of a folder's notebooks printed, for `table_of_claims`."""
-    text = json.dumps(claim_outputs(folder), indent=1, sort_keys=True)
-    (results.FOLDER / CLAIM_OUTPUTS).write_text(text + "\n", encoding="utf8", newline="\n")
-
-
-def claim_outputs(folder: Path) -> dict[str, list[str]]:
-    """For each claim the notebook whose cell tests it, and what the cell printed when it was last executed."""
-    found = {}
-    for path in sorted(folder.glob("*.ipynb")):
-        for cell in json.loads(path.read_text(encoding="utf8"))["cells"]:
-            for tag in cell["metadata"].get("tags", []):
-                if tag.startswith("claim-"):
-                    printed = "".join("".join(o["text"]) for o in cell.get("outputs", ()) if o.get("name") == "stdout")
-                    found[tag.removeprefix("claim-")] = [path.stem, " ".join(printed.split())]
-    return found

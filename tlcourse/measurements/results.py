@@ -53,17 +53,11 @@ class Results:
         `than` it is the accuracy itself. `right` is the column that says which images of the test set were right.
         """
 
-        def rows(wanted: Mapping[str, Any]) -> pd.DataFrame:
-            data = {"data": test} if "data" in self.runs else {}
-            return (
-                self.where(**data, **wanted)
-                .merge(self.scored[["seed"]].drop_duplicates())
-                .assign(right=lambda found: found[right])
-            )
+        def runs(wanted: Mapping[str, Any]) -> pd.DataFrame:
+            return self._tested(test, wanted).assign(right=lambda found: found[right])
 
-        facts = self.facts["tests"][test]
-        rivals = None if than is None else rows(than)
-        return clustered_interval(rows(better), rivals, facts["labels"], facts["clusters"])
+        facts, rivals = self.facts["tests"][test], None if than is None else runs(than)
+        return clustered_interval(runs(better), rivals, facts["labels"], facts["clusters"])
 
     def against(self, test: str, than: str, *, by: str = "method", right: str = "right", **where: Any) -> pd.DataFrame:
         """Each method beside the method `than`, on one test set: a row for each value of the column `by`.
@@ -71,16 +65,17 @@ class Results:
         Columns: accuracy (balanced), std (over seeds), gain over `than` and its interval from low to high (see `gain`);
         the last three are NaN for `than` itself. `where` holds columns and the values that they must have.
         """
-        rows, score = {}, right.replace("right", "test")
-        for name, runs in self.scored[self.scored[list(where)].eq(pd.Series(where)).all(axis=1)].groupby(
-            by, sort=False
-        ):
-            if "data" not in runs or (runs["data"] == test).any():
-                own = runs[runs["data"] == test] if "data" in runs else runs
-                gain = self.gain(test, {**where, by: name}, {**where, by: than}, right) if name != than else 3 * (nan,)
-                rows[name] = own[score].mean(), own[score].std(), *gain
+        rows = {}
+        for name, runs in self._tested(test, where).groupby(by, sort=False):
+            scores = runs[right.replace("right", "test")]
+            gain = self.gain(test, {**where, by: name}, {**where, by: than}, right) if name != than else 3 * (nan,)
+            rows[name] = scores.mean(), scores.std(), *gain
         columns = ["accuracy", "std", "gain", "low", "high"]
         return pd.DataFrame.from_dict(rows, "index", columns=columns).sort_values("accuracy", ascending=False)
+
+    def _tested(self, test: str, where: Mapping[str, Any]) -> pd.DataFrame:
+        """The runs of `where` that were scored on a test set."""
+        return self.where(**where, **({"data": test} if "data" in self.runs else {})).query("seed < 100")
 
     def mean(self, column: str, **values: Any) -> float:
         """Mean of a column over the runs of `where`."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tlcourse.cards import card_of
+from tlcourse.data_sets import card_of
 from tlhelpers.data.dataset import ImageData, ImageSplit
 from tlhelpers.data.folder import FolderImages, divide
 from tlhelpers.data.images import printable
@@ -33,15 +33,12 @@ def load_chest_xray(
 ) -> ImageData:
     """The chest radiographs of Kermany et al. 2018 from a folder that you downloaded (1.2 GB) and unpacked.
 
-    The validation set is taken from `train` by patient, as is the test set where the folder has no `test`. The folder's
-    own `val` has 16 images, too few for any choice, and is not used. Person numbers of `test` occur in `train` as well,
-    but mean other patients: within each kind of file, `test` has the numbers that `train` skips. So its groups read
-    "test/person1", unless kind and number are the same; then `report.notes` says so.
-    Raises DataError if there is no such folder, file names do not tell the patient, or `val` or `test` is no fraction.
-
     `root` is the folder that holds `train`, or the one above it. `val` and `test` are the fractions of the training
-    images that become these sets, the latter only where the folder has no `test`; `seed` draws the patients. Files that
-    are no usable images are left out and listed in `report`, which `verbose` prints, if it is worth reading.
+    images that become these sets, by patients that `seed` draws, the latter only where the folder has no `test`; its
+    own `val` has 16 images, too few for any choice, and is not used. Person numbers of `test` occur in `train` as well,
+    but mean other patients, so its groups read "test/person1"; where kind and number are the same, `report.notes` says
+    so. `verbose` prints the report, which lists files that are no usable images, if it is worth reading. Raises
+    DataError if there is no such folder, file names do not tell the patient, or `val` or `test` is no fraction.
     """
     if root is None:
         where = f"get it from {ADDRESS}, unpack it, and name the folder that holds train"
@@ -63,10 +60,7 @@ def load_chest_xray(
 
 
 def patient_of(file: str) -> tuple[str, str]:
-    """Patient and numbering, such as person1 and person1_virus; raises DataError if the file name tells no patient.
-
-    Person1 with bacteria may be person1 with a virus: one patient, so never divided; the numbering tells them apart.
-    """
+    """Patient and numbering, such as person1 and person1_virus; a DataError if the file name tells no patient."""
     match = _PATIENT.match(file.rpartition("/")[2])
     if match is None:
         keep = "Keep the names as published, or use load_folder with groups=, if your names tell it in another way."

@@ -1,8 +1,4 @@
-"""Scores of a two-class test as a clinical study reports them: at a threshold, with intervals, by subgroup.
-
-Scores and labels are arrays (images,). The higher a score, the more likely is the disease; a score at or above the
-threshold is a positive test. A label is 1 for ill and 0 for well. scikit-learn computes AUC and average precision.
-"""
+"""Scores of a two-class test, from scores and labels (images,): 1 is ill, and a score at the threshold positive."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from tlhelpers.errors import DataError
 
@@ -22,8 +19,6 @@ def clinical_scores(scores: ArrayLike, labels: ArrayLike, threshold: float) -> d
 
     Raises DataError if lengths differ, a score is not finite, a label is neither 0 nor 1, or only one class occurs.
     """
-    from sklearn.metrics import average_precision_score, roc_auc_score
-
     values, truth = check_scores(scores, labels, both_classes=True)
     positive = values >= threshold
     sensitivity, specificity = float(positive[truth == 1].mean()), float((~positive[truth == 0]).mean())
@@ -39,10 +34,7 @@ def clinical_scores(scores: ArrayLike, labels: ArrayLike, threshold: float) -> d
 
 
 def threshold_for(scores: ArrayLike, labels: ArrayLike, *, sensitivity: float) -> float:
-    """The highest threshold that reaches a sensitivity, above 0 and at most 1. Choose it on the validation set.
-
-    Raises DataError as in `clinical_scores`, if nobody is ill, or if `sensitivity` is out of range.
-    """
+    """The highest threshold that reaches a sensitivity, above 0 and at most 1; a DataError if nobody is ill."""
     values, truth = check_scores(scores, labels)
     if not 0 < sensitivity <= 1:
         raise DataError(f"sensitivity should be above 0 and at most 1: a fraction, not per cent; found {sensitivity}")
@@ -58,12 +50,10 @@ def patient_bootstrap(
 ) -> pd.DataFrame:
     """Percentile bootstrap intervals (95 %) with patients as clusters (Efron 1979; Field and Welsh 2007).
 
-    Images of one patient resemble each other, so they are resampled together. Samples with only one class are drawn
-    again. The intervals say nothing about another training run or another hospital.
-
     `measure` returns named numbers from scores and labels; the result has a row for each, with value, low and high.
-    `patients` says for each image whose it is; `repeats` is the number of bootstrap samples. Raises DataError as in
-    `clinical_scores`, if there are fewer than two patients, or not one for each image.
+    `patients` says for each image whose it is: a patient's images are resampled together, `repeats` times, and samples
+    with only one class drawn again. The intervals say nothing about another training run or another hospital. Raises
+    DataError as in `clinical_scores`, if there are fewer than two patients, or not one for each image.
     """
     values, truth = check_scores(scores, labels, both_classes=True)
     names, patient_numbers = np.unique(np.asarray(patients), return_inverse=True)
@@ -87,8 +77,6 @@ def subgroup_table(scores: ArrayLike, labels: ArrayLike, subgroups: ArrayLike, t
     The AUC of a subgroup with only one class, such as the bacterial pneumonias, compares it with all images of the
     other class. Raises DataError as in `clinical_scores`, or if there is not a subgroup for each image.
     """
-    from sklearn.metrics import roc_auc_score
-
     values, truth = check_scores(scores, labels)
     positive, names = values >= threshold, np.asarray(subgroups)
     if len(names) != len(values):

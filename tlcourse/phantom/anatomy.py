@@ -1,32 +1,32 @@
-"""The chest of a made-up patient: the depth of each tissue along an X-ray, for each pixel of an image.
+"""The chest of a made-up patient: the depth of each tissue, and of fluid, along an X-ray, for each pixel of an image.
 
-Positions are fractions of the image's side, x to the right and y downwards, as in a radiograph on a screen: the
-patient's right lung is on the left. Depths are float32 arrays (side, side) in centimetres.
-
-The outlines and boxes of the lungs are medians over 435 of the lung masks that come with torchxrayvision 1.5.7
-(`semantic_masks_v7labs_lungs.zip`, Apache License 2.0): each lung was scaled to a square, the masks averaged, and the
-distance from the centre to where half of them agree read off in 32 directions. All other shapes were chosen by hand.
+Positions are fractions of the image's side, x to the right and y downwards: the patient's right lung is on the left.
+Depths are float32 arrays (side, side) in centimetres. The outlines and boxes of the lungs are medians over 435 of the
+lung masks of torchxrayvision 1.5.7 (`semantic_masks_v7labs_lungs.zip`, Apache License 2.0): each lung was scaled to a
+square, the masks averaged, and the distance from the centre to where half of them agree read off in 32 directions. The
+centres and sizes of opacities follow the 9,555 boxes that radiologists drew around them in the RSNA Pneumonia Detection
+Challenge (`kaggle_stage_2_train_labels.csv.zip` in torchxrayvision 1.5.7). All else was chosen by hand.
 """
 
 import functools
+import json
 from collections.abc import Iterator
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from tlcourse.drawn_images import smooth_noise, turned
 
-# Distance from the centre of the lung's box to its outline, as a fraction of the box's side, clockwise from the right.
-RIGHT_OUTLINE = (
-    *(0.46, 0.46, 0.48, 0.52, 0.53, 0.48, 0.42, 0.38, 0.37, 0.38, 0.41, 0.48, 0.69, 0.55, 0.46, 0.41),
-    *(0.38, 0.36, 0.35, 0.35, 0.35, 0.36, 0.38, 0.40, 0.43, 0.47, 0.53, 0.59, 0.64, 0.59, 0.52, 0.48),
-)
-LEFT_OUTLINE = (
-    *(0.39, 0.42, 0.47, 0.56, 0.69, 0.51, 0.44, 0.41, 0.40, 0.42, 0.45, 0.52, 0.57, 0.54, 0.50, 0.47),
-    *(0.47, 0.48, 0.52, 0.58, 0.63, 0.59, 0.53, 0.48, 0.44, 0.41, 0.39, 0.38, 0.37, 0.36, 0.36, 0.37),
-)
-LUNG_BOXES = ((0.070, 0.109, 0.453, 0.812), (0.547, 0.109, 0.922, 0.844))  # left, top, right, bottom
+# "chest": mean, standard deviation, lowest and highest value, or two values between which all are equally frequent.
+# "lung boxes": left, top, right, bottom of the right and the left lung. "lung outlines": distances from their centres,
+# in units of the box's side, clockwise from the right. "heart", "great vessels": centre, half axes, turn in radians,
+# fraction of the lungs' depth. "opacity boxes": mean and deviation of x, y, width, height, for each half of the image.
+SHAPES: dict[str, Any] = json.loads((Path(__file__).parent / "shapes.json").read_text("utf8"))
+LUNG_BOXES = SHAPES["lung boxes"]
+SUBTYPES = ("bacterial", "viral")
+EDGE = 0.4  # smallest depth in the mask of an opacity, as a fraction of its largest depth
 
 
 class Chest(NamedTuple):
@@ -55,23 +55,10 @@ class Grid(NamedTuple):
 
 def random_chest(rng: np.random.Generator) -> Chest:
     """Draw a patient."""
-
-    def normal(mean: float, deviation: float, low: float, high: float = np.inf) -> float:
-        return float(np.clip(rng.normal(mean, deviation), low, high))
-
-    return Chest(
-        depth=normal(19, 2, 15, 24),
-        width=normal(1, 0.035, 0.92, 1.05),
-        height=normal(1, 0.06, 0.86, 1.1),
-        heart=normal(1, 0.1, 0.8, 1.25),
-        tilt=normal(1, 0.25, 0.4, 1.6),
-        gap=normal(1, 0.06, 0.88, 1.12),
-        breast=normal(0.8, 1.2, 0),
-        vessels=float(rng.uniform(0.6, 1.5)),
-        spine=normal(0, 0.006, -np.inf),
-        stomach=normal(1, 2.5, 0),
-        seed=int(rng.integers(1 << 31)),
-    )
+    values = {}
+    for name, (first, second, *limits) in SHAPES["chest"].items():
+        values[name] = float(np.clip(rng.normal(first, second), *limits) if limits else rng.uniform(first, second))
+    return Chest(**values, seed=int(rng.integers(1 << 31)))
 
 
 def make_grid(side: int, *, shift: tuple[float, float], turn: float, zoom: float) -> Grid:
@@ -107,7 +94,7 @@ def folds(rng: np.random.Generator, side: int) -> np.ndarray:
 def lung_radius(x: np.ndarray, y: np.ndarray, chest: Chest) -> list[np.ndarray]:
     """Distance from the middle of the right and left lung as a fraction of that to its outline: below 1 inside."""
     radii = []
-    for (left, top, right, bottom), outline in zip(LUNG_BOXES, (RIGHT_OUTLINE, LEFT_OUTLINE), strict=True):
+    for (left, top, right, bottom), outline in zip(LUNG_BOXES, SHAPES["lung outlines"], strict=True):
         width, height = (right - left) * chest.width, (bottom - top) * chest.height
         # The size of the lungs changes outwards and downwards.
         middle = right - width / 2 if right < 0.5 else left + width / 2
@@ -127,18 +114,12 @@ def lungs(grid: Grid, chest: Chest) -> np.ndarray:
 
 def heart(grid: Grid, chest: Chest) -> np.ndarray:
     """Fraction of the lungs' depth that the heart and the great vessels take, 0 to 1."""
-    size, lung = chest.heart, np.ones_like(grid.x)
-    for x, y, across, down, turn, fraction in (  # centre, half axes, turn in radians, fraction of the depth
-        (0.560, 0.640, 0.190 * size, 0.130 * size, 0.55, 0.75),  # left ventricle
-        (0.460, 0.650, 0.105 * size, 0.135 * size, 0.1, 0.65),  # right atrium
-        (0.552, 0.335, 0.052, 0.065, 0.0, 0.65),  # aortic arch
-        (0.500, 0.290, 0.080, 0.260, 0.0, 0.50),  # upper mediastinum
-        (0.555, 0.490, 0.072, 0.150, 0.35, 0.55),  # pulmonary trunk
-        (0.425, 0.470, 0.045, 0.085, -0.3, 0.40),  # hila
-        (0.590, 0.440, 0.045, 0.070, 0.4, 0.40),
-    ):
-        u, v = turned(grid.x - x, grid.y - y, turn)
-        lung *= 1 - fraction * np.sqrt((1.5 * (1 - (u / across) ** 2 - (v / down) ** 2)).clip(0, 1))
+    lung = np.ones_like(grid.x)
+    for part, size in (("heart", chest.heart), ("great vessels", 1.0)):
+        for x, y, across, down, turn, fraction in SHAPES[part].values():
+            u, v = turned(grid.x - x, grid.y - y, turn)
+            ball = (1.5 * (1 - (u / (across * size)) ** 2 - (v / (down * size)) ** 2)).clip(0, 1)
+            lung *= 1 - fraction * np.sqrt(ball)
     return 1 - lung
 
 
@@ -246,3 +227,61 @@ def _branch(
         for turn in (-0.38, 0.38):
             turned = angle + turn + rng.normal(0, 0.18)
             yield from _branch(rng, end, turned, length * rng.uniform(0.65, 0.9), width * 0.66, levels - 1)
+
+
+class Opacity(NamedTuple):
+    """A patch of fluid; positions and half axes are fractions of the image's side."""
+
+    x: float
+    y: float
+    across: float
+    down: float
+    turn: float  # radians
+    fill: float  # fraction of the air that is replaced in its middle
+    rough: float  # how ragged its edge is
+    seed: int  # of its edge
+
+
+def draw_opacities(rng: np.random.Generator, chest: Chest, subtype: str, difficulty: float) -> tuple[Opacity, ...]:
+    """The opacities of a patient; twice the difficulty halves the fluid.
+
+    Bacterial pneumonia is one or two dense patches, viral many faint ones, more clearly than it is in patients.
+    """
+    if subtype == "none":
+        return ()
+    if subtype == "bacterial":
+        sides = [int(rng.integers(2))] * (1 if rng.uniform() < 0.65 else 2)
+        if len(sides) == 2 and rng.uniform() < 0.5:
+            sides[1] = 1 - sides[0]
+        return tuple(_one(rng, chest, side, 0.85, rng.uniform(0.28, 0.58) / difficulty, 0.5) for side in sides)
+    sides = [i % 2 for i in range(int(rng.integers(6, 11)))]
+    return tuple(_one(rng, chest, side, 0.5, rng.uniform(0.07, 0.17) / difficulty, 0.9) for side in sides)
+
+
+def _one(rng: np.random.Generator, chest: Chest, side: int, size: float, fill: float, rough: float) -> Opacity:
+    x, y, width, height = SHAPES["opacity boxes"][side]
+    across, down = (0.5 * size * max(rng.normal(*axis), 0.6 * axis[0]) for axis in (width, height))
+    for _ in range(40):  # some boxes of the statistics would lie half outside of this patient's lung
+        place = rng.normal(x[0], 1.3 * x[1]), rng.normal(y[0], 1.3 * y[1])
+        point_x, point_y = np.array([place], np.float32).T
+        if lung_radius(point_x, point_y, chest)[side] < 0.8:
+            break
+    else:
+        place = x[0], y[0]
+    down = min(down, 1.8 * across)
+    return Opacity(*place, across, down, rng.normal(0, 0.3), min(fill, 0.95), rough, int(rng.integers(1 << 31)))
+
+
+def fluid_depth(grid: Grid, opacities: tuple[Opacity, ...], lung: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Depth of fluid in cm, float32, and mask, bool, both (side, side); `lung` is the depth of both lungs."""
+    depth, mask = np.zeros_like(lung), np.zeros(lung.shape, dtype=bool)
+    for opacity in opacities:
+        across, down = turned(grid.x - opacity.x, grid.y - opacity.y, opacity.turn)
+        distance = np.hypot(across / opacity.across, down / opacity.down)
+        rng = np.random.default_rng(opacity.seed)
+        ragged = smooth_noise(rng, 8, len(grid.x)) + 0.6 * smooth_noise(rng, 17, len(grid.x)) - 0.8
+        own = opacity.fill * ((1.15 - distance - opacity.rough * ragged) / 0.55).clip(0, 1) * lung
+        if own.max() > 0:
+            mask |= own > EDGE * own.max()
+        depth = np.maximum(depth, own) + 0.3 * np.minimum(depth, own)
+    return np.minimum(depth, 0.95 * lung), mask

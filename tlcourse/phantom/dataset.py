@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from tlcourse.cards import card_of
+from tlcourse.data_sets import card_of
 from tlcourse.drawn_images import SPLITS, DrawnImages, check_range
+from tlcourse.phantom.anatomy import SUBTYPES
 from tlcourse.phantom.film import Drawing, Radiograph, draw_radiograph
-from tlcourse.phantom.opacity import SUBTYPES
 from tlhelpers.data.dataset import ImageData, ImageSplit
 from tlhelpers.errors import DataError
 
@@ -40,7 +40,7 @@ def load_phantom(
     test_patients: int = 120,
     per_patient: int = 2,
     prevalence: float | Mapping[str, float] = 0.5,
-    marker: float | Mapping[str, float] | None = None,
+    marker: float | None = None,
     difficulty: float = 1.0,
     seed: int = 0,
 ) -> ImageData:
@@ -55,20 +55,22 @@ def load_phantom(
     are those of the splits, with `per_patient` images each. `prevalence` is the fraction of patients who are ill,
     rounded to whole patients, or one for each split, such as {"train": 0.5, "test": 0.1}; 0.5 for splits that are not
     named. `marker` is None, or the strength of a shortcut, from -1 to 1: a lead letter on all images of one of two
-    hospitals, from which (1 + marker) / 2 of the ill patients come and (1 - marker) / 2 of the others; or one for each
-    split, such as {"train": 0.9}; 0 for splits that are not named. `difficulty`, from 0.25 to 10, divides the fluid of
-    the opacities. `seed`, 0 or more, is that of everything random.
+    hospitals, from which (1 + marker) / 2 of the ill patients come and (1 - marker) / 2 of the others. `difficulty`,
+    from 0.25 to 10, divides the fluid of the opacities. `seed`, 0 or more, is that of everything random.
     """
     counts = {"patients": patients, "val_patients": val_patients, "test_patients": test_patients}
     check_range(1, **counts, per_patient=per_patient)
     check_range(48, 512, " pixels", size=size)
     check_range(0.25, 10, difficulty=difficulty)
     check_range(0, seed=seed)
-    ill = _by_split("prevalence", prevalence, 0, 0.5)
-    strength = dict.fromkeys(SPLITS) if marker is None else _by_split("marker", marker, -1, 0.0)
+    check_range(-1, 1, marker=marker or 0.0)
+    ill = prevalence if isinstance(prevalence, Mapping) else dict.fromkeys(SPLITS, prevalence)
+    if unknown := [split for split in ill if split not in SPLITS]:
+        raise DataError(f"prevalence: there is no split '{unknown[0]}'; the splits are {', '.join(SPLITS)}")
+    check_range(0, 1, **{f"prevalence of '{split}'": value for split, value in ill.items()})
     splits = []
     for split, count in zip(SPLITS, counts.values(), strict=True):
-        people = _patients(split, count, ill[split], strength[split], seed)
+        people = _patients(split, count, ill.get(split, 0.5), marker, seed)
         recipes = [person._replace(seed=(*person.seed, i)) for person in people for i in range(per_patient)]
         images, patients_of = PhantomImages(recipes, size, difficulty), [recipe.patient for recipe in recipes]
         labels = [int(recipe.subtype != "none") for recipe in recipes]
@@ -78,11 +80,10 @@ def load_phantom(
 
 
 def phantom_table(split: ImageSplit) -> pd.DataFrame:
-    """A row for each image of a split, to describe it.
+    """A row for each image of a split; raises DataError if the images are not phantoms.
 
     The columns are key, patient, label (class name), subtype ("none", "bacterial", "viral"), hospital ("A", "B"),
-    marker (whether the letter is on it), and opacity (fraction of the lungs that opacities cover). Raises DataError if
-    the images are not phantoms.
+    marker (whether the letter is on it), and opacity (fraction of the lungs that opacities cover).
     """
     load = _loader(split)
     table = pd.DataFrame([load.recipes[row] for row in split.rows]).drop(columns="seed")
@@ -101,15 +102,6 @@ def _loader(split: ImageSplit) -> PhantomImages:
     if not isinstance(split.load, PhantomImages):
         raise DataError(f"the images of '{split.name}' are not those of the data set 'phantom', so nothing is known")
     return split.load
-
-
-def _by_split(what: str, given: float | Mapping[str, float], low: float, default: float) -> dict[str, float]:
-    """The value for each split, from `low` to 1; `default` for a split that is not named."""
-    values = given if isinstance(given, Mapping) else dict.fromkeys(SPLITS, given)
-    if unknown := [split for split in values if split not in SPLITS]:
-        raise DataError(f"{what}: there is no split '{unknown[0]}'; the splits are {', '.join(SPLITS)}")
-    check_range(low, 1, **{f"{what} of '{split}'": value for split, value in values.items()})
-    return {split: values.get(split, default) for split in SPLITS}
 
 
 def _patients(split: str, count: int, prevalence: float, marker: float | None, seed: int) -> list[Radiograph]:

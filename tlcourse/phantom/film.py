@@ -1,9 +1,8 @@
 """Takes a radiograph of a chest: attenuation along the rays, scattered light, counted photons, the shown image.
 
-By the law of Beer and Lambert the fraction exp(-sum of mu * centimetres) of the photons passes through the body. The
-attenuation coefficients mu are those at 60 keV (NIST, X-Ray Mass Attenuation Coefficients, NISTIR 5632, tables for
-ICRU-44 soft tissue and cortical bone): mass coefficients 0.205 and 0.315 cm2/g, at densities 1.06 and 1.92 g/cm3. Lungs
-count as soft tissue of density 0.26 g/cm3.
+By the law of Beer and Lambert the fraction exp(-sum of mu * centimetres) of the photons passes through the body; mu is
+that at 60 keV (NISTIR 5632, ICRU-44 soft tissue and cortical bone): mass coefficients of 0.205 and 0.315 cm2/g,
+densities of 1.06 and 1.92 g/cm3. Lungs count as soft tissue of density 0.26 g/cm3.
 """
 
 from typing import NamedTuple
@@ -14,7 +13,6 @@ from scipy import ndimage
 
 from tlcourse.drawn_images import smooth_noise
 from tlcourse.phantom import anatomy
-from tlcourse.phantom.opacity import draw_opacities, fluid_depth
 
 MU_SOFT = 0.217  # 1/cm
 MU_LUNG = 0.053
@@ -41,32 +39,14 @@ class Drawing(NamedTuple):
     lung: np.ndarray  # bool (side, side)
 
 
-class Exposure(NamedTuple):
-    """How an image is taken and shown."""
-
-    photons: float  # that would reach a pixel of 1/128 of the image's side without a patient: the dose
-    brightness: float  # added to the image, in units of its range
-    contrast: float  # factor of all differences in brightness
-    seed: int  # of the noise
-
-
-def attenuation(
-    body: np.ndarray, lung: np.ndarray, air: np.ndarray, bone: np.ndarray, fluid: np.ndarray | float = 0.0
-) -> np.ndarray:
-    """Sum of mu times centimetres along each ray, without unit.
-
-    All arguments are depths in cm, (side, side). Lung, other air and bone are parts of the body; fluid, which includes
-    the vessels, is a part of the lung.
-    """
+def attenuation(body: np.ndarray, lung: np.ndarray, air: np.ndarray, bone: np.ndarray, fluid: np.ndarray) -> np.ndarray:
+    """Sum of mu times cm along each ray, (side, side); lung, air and bone are parts of the body, fluid of the lung."""
     lung = lung - fluid
     return MU_SOFT * (body - lung - air - bone).clip(0) + MU_LUNG * lung + MU_BONE * bone
 
 
 def detector_signal(attenuated: np.ndarray) -> np.ndarray:
-    """Photons that reach the detector, straight or scattered, as a fraction of those that left the tube.
-
-    To first order a ray loses the fraction `attenuated` of its photons by scattering; they arrive all around it.
-    """
+    """Photons that arrive, straight or scattered, as a fraction of those sent; `attenuated` is from `attenuation`."""
     passed = np.exp(-attenuated)
     scattered = np.ascontiguousarray(passed * attenuated, dtype=np.float32)
     small = np.asarray(Image.fromarray(scattered).resize((32, 32), Image.Resampling.BOX))
@@ -77,22 +57,21 @@ def detector_signal(attenuated: np.ndarray) -> np.ndarray:
 
 
 def develop(
-    signal: np.ndarray, exposure: Exposure, window: tuple[float, float], lead: np.ndarray | None = None
+    signal: np.ndarray, window: tuple[float, float], *, photons: float, brightness: float, contrast: float, seed: int
 ) -> np.ndarray:
     """The image as a radiologist sees it, uint8 (side, side): the more attenuation, the brighter.
 
-    `signal` is from `detector_signal`; `window` holds the attenuations that are shown almost black and almost white;
-    `lead` is the attenuation of a lead letter on the film, (side, side).
+    `signal` is from `detector_signal`; `window` holds the attenuations that are shown almost black and almost white.
+    The dose is the number of `photons` that would reach a pixel of 1/128 of the side without a patient. `brightness`
+    is added, in units of the image's range, and `contrast` a factor; `seed` is that of the noise.
     """
-    if lead is not None:
-        signal = signal * np.exp(-lead)
-    photons = exposure.photons * (128 / len(signal)) ** 2
+    photons *= (128 / len(signal)) ** 2
     # For counts in the hundreds the normal distribution replaces Poisson's.
-    noise = np.random.default_rng(exposure.seed).standard_normal(signal.shape, dtype=np.float32)
+    noise = np.random.default_rng(seed).standard_normal(signal.shape, dtype=np.float32)
     counted = signal + noise * np.sqrt(signal / photons)
     low, high = window
     grey = 0.07 + 0.86 * (-np.log(counted.clip(1e-6)) - low) / (high - low)
-    grey = 0.5 + exposure.contrast * (grey - 0.5) + exposure.brightness
+    grey = 0.5 + contrast * (grey - 0.5) + brightness
     return (255 * grey.clip(0, 1) + 0.5).astype(np.uint8)
 
 
@@ -111,11 +90,12 @@ def draw_radiograph(recipe: Radiograph, size: int, difficulty: float) -> Drawing
     """Draw an image; arguments as for `load_phantom`."""
     person, place = np.random.default_rng(recipe.seed[:-1]), np.random.default_rng(recipe.seed)
     chest = anatomy.random_chest(person)
-    opacities = draw_opacities(person, chest, recipe.subtype, difficulty)
+    opacities = anatomy.draw_opacities(person, chest, recipe.subtype, difficulty)
     shift = place.normal(0, 0.025), place.normal(0.02, 0.025)
     grid = anatomy.make_grid(size, shift=shift, turn=place.normal(0, 0.045), zoom=place.normal(0.97, 0.04))
     photons = float(np.exp(place.uniform(np.log(3000), np.log(25000))))
-    exposure = Exposure(photons, place.normal(0, 0.035), place.normal(1, 0.08), seed=int(place.integers(1 << 31)))
+    exposure = {"photons": photons, "brightness": place.normal(0, 0.035), "contrast": place.normal(1, 0.08)}
+    noise = int(place.integers(1 << 31))
     breath = place.normal(0, 0.025)  # a deeper breath: longer lungs, a smaller heart
     chest = chest._replace(height=chest.height * (1 + breath), heart=chest.heart * (1 - breath))
     lung_field = anatomy.lungs(grid, chest)
@@ -127,9 +107,10 @@ def draw_radiograph(recipe: Radiograph, size: int, difficulty: float) -> Drawing
     signal = detector_signal(attenuation(*depths, vessels))
     middle = slice(size // 8, -size // 8, 2)
     low, high = (-np.log(np.quantile(signal[middle, middle], (0.98, 0.005)))).tolist()  # whatever the opacities are
-    fluid, mask = fluid_depth(grid, opacities, lung)
+    fluid, mask = anatomy.fluid_depth(grid, opacities, lung)
     if mask.any():
         signal = detector_signal(attenuation(*depths, np.minimum(vessels + fluid, 0.97 * lung)))
     x, y = place.uniform(0.13, 0.16), place.uniform(0.12, 0.15)  # inside the usual central crop
-    lead = letter(size, x, y) if recipe.marker else None
-    return Drawing(develop(signal, exposure, (low, high), lead), mask, lung_field > 0)
+    if recipe.marker:
+        signal = signal * np.exp(-letter(size, x, y))
+    return Drawing(develop(signal, (low, high), **exposure, seed=noise), mask, lung_field > 0)

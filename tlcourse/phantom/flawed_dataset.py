@@ -25,9 +25,8 @@ def flawed_dataset(*, size: int = 64, patients: int = 40, seed: int = 0) -> Flaw
 
     Three test patients have an image in the training set. Four training images are in the test set again under another
     name and patient. Two images have half the size. Splits differ in prevalence. A lead letter goes with one class.
-
-    `size` and `seed` are those of `load_phantom`. The training set has 12 `patients` or more, each of the other splits
-    half as many. Raises DataError if a number is out of range.
+    `size`, `seed` and the errors are those of `load_phantom`. The training set has 12 `patients` or more, each of the
+    other splits half as many.
     """
     options: dict[str, Any] = {"size": size, "prevalence": PREVALENCE, "seed": seed, "patients": patients}
     options |= {"val_patients": patients // 2, "test_patients": patients // 2}

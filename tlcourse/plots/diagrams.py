@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from matplotlib.colors import to_rgb
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from tlcourse.plots.colours import METHOD_COLOURS
+from tlcourse.plots.tables import METHOD_COLOURS
 from tlhelpers.plots import GREEN, Chart
 
 BLOCKS = ("stem", "layer1", "layer2", "layer3", "layer4", "head")  # of a ResNet

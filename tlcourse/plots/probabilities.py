@@ -5,16 +5,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from tlcourse.plots.colours import COLOURS
+from tlcourse.plots.tables import COLOURS
 from tlhelpers.data.dataset import ImageSplit
 from tlhelpers.plots import BLUE, GREY, ORANGE, Chart, image_grid
 
 
 def threshold(scores: np.ndarray, labels: np.ndarray, at: float, *, classes: Sequence[str], title: str) -> Chart:
-    """Histograms of the scores of two classes with a threshold, and the threshold's point on the ROC curve.
-
-    Scores and labels (0 or 1) are (images,); a score of `at` or more is called class 1.
-    """
+    """Histograms of scores (images,) with labels 0 and 1, the ROC curve, and a threshold `at`: class 1 from it on."""
     from sklearn.metrics import roc_auc_score, roc_curve
 
     false_rates, true_rates, _ = roc_curve(labels, scores)
@@ -45,10 +42,7 @@ def threshold(scores: np.ndarray, labels: np.ndarray, at: float, *, classes: Seq
 
 
 def calibration(tables: Mapping[str, pd.DataFrame], *, title: str, ill: str = "ill") -> Chart:
-    """Observed frequency against predicted probability, and below it the number of images behind each point.
-
-    `tables` holds for the name of each line a table as from `calibration_table`; `ill` is the name of class 1.
-    """
+    """Frequency of `ill`, class 1, against its predicted probability, from `calibration_table`s by the lines' names."""
     gaps = {name: np.average((t["predicted"] - t["observed"]).abs(), weights=t["images"]) for name, t in tables.items()}
     described = "; ".join(f"{name}: {len(tables[name])} points, on average {gap:.0%} off" for name, gap in gaps.items())
     alt = f"{title}: frequency of {ill} against its predicted probability, with a diagonal for perfect calibration. "
@@ -69,10 +63,7 @@ def calibration(tables: Mapping[str, pd.DataFrame], *, title: str, ill: str = "i
 
 
 def worst_errors(split: ImageSplit, probabilities: Sequence[float] | np.ndarray, at: float, *, title: str) -> Chart:
-    """The eight images of two classes that are farthest on the wrong side of the threshold, the farthest first.
-
-    `probabilities`, (images,), are those of class 1, and from the threshold `at` on an image is called class 1.
-    """
+    """The eight images farthest on the wrong side of the threshold `at` of class 1's probabilities (images,)."""
     values, labels = np.asarray(probabilities, dtype=float), split.labels.numpy()
     called = (values >= at).astype(int)
     # The two sides of the threshold differ in width, so each distance is measured in the width of its side.

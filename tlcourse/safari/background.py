@@ -1,7 +1,6 @@
 """Paints the backgrounds of `safari`: landscapes and patterns, with shapes and small drawings scattered over them.
 
-A canvas is a float32 array (SIDE, SIDE, 3), 0 to 1; positions and lengths are fractions of its side. The finished
-canvas is blurred and enlarged to the size of the image, like a background out of focus.
+A canvas is float32 (SIDE, SIDE, 3), 0 to 1; lengths are fractions of its side. At last it is blurred and enlarged.
 """
 
 import colorsys

@@ -1,7 +1,4 @@
-"""Which drawings show what: the classes of the data set `safari`, read from `drawings.txt`, made by hand.
-
-Each emoji was drawn by the artists of four sets, one of them in two variants, so that there are five styles.
-"""
+"""Which drawings show what, from `drawings.txt`, made by hand: four artists' sets, one of them in two variants."""
 
 import re
 from itertools import zip_longest
@@ -31,14 +28,14 @@ class Drawing(NamedTuple):
         return f"{self.style}/{self.code}"
 
 
-_TABLES = dict(re.findall(r"^(\w+):\n((?: .+\n)+)", (Path(__file__).parent / "drawings.txt").read_text("utf8"), re.M))
+TABLES = dict(re.findall(r"^(\w+):\n((?: .+\n)+)", (Path(__file__).parent / "drawings.txt").read_text("utf8"), re.M))
 # For each class its species, and for each species its code points.
 SPECIES: dict[str, dict[str, list[str]]] = {
-    name: {species: codes.split() for species, codes in re.findall(r"([a-z-]+)((?: [0-9A-F]+)+)", _TABLES[name])}
+    name: {species: codes.split() for species, codes in re.findall(r"([a-z-]+)((?: [0-9A-F]+)+)", TABLES[name])}
     for name in CLASSES
 }
 CODES = [code for species in SPECIES.values() for codes in species.values() for code in codes]
-SCENERY_CODES = _TABLES["scenery"].split()
+SCENERY_CODES = TABLES["scenery"].split()
 SCENERY = {split: [f"scenery/{code}" for code in SCENERY_CODES[i::3]] for i, split in enumerate(SPLITS)}
 
 

@@ -46,10 +46,7 @@ def _ink(name: str) -> Image.Image:
 
 
 def draw(name: str, extent: float, angle: float = 0.0, flip: bool = False) -> np.ndarray:
-    """A drawing as a float32 array (height, width, 4), 0 to 1: premultiplied red, green, blue, and alpha.
-
-    The longer side of the upright drawing measures `extent` pixels. The array has no margins.
-    """
+    """A drawing `extent` pixels long, without margins: float32 (height, width, 4), premultiplied RGBA, 0 to 1."""
     ink = _ink(name)
     scale = extent / max(ink.size)
     if flip:

@@ -15,10 +15,7 @@ Scenes = Sequence[tuple[Sequence[str], tuple[int, ...]]]  # for each image its d
 
 
 class SceneImages(DrawnImages[tuple[Image.Image, np.ndarray]]):
-    """Loads the images of a split; the arguments are those of `render_scene`, for all images.
-
-    Raises DataError if `size` is not from 32 to 512 or `clutter` not from 0 to 3.
-    """
+    """Loads images by `render_scene`; a DataError if `size` is not from 32 to 512, or `clutter` not from 0 to 3."""
 
     def __init__(self, scenes: Scenes, size: int, clutter: float, scenery: Sequence[str]) -> None:
         check_range(32, 512, " pixels", size=size)
