@@ -235,6 +235,12 @@ TEXT = """A network trained on a source task is used for a target task of our ow
 useful there too, so it needs fewer images. Either the backbone is frozen and a new head is trained, or it is fine-tuned
 with a small rate. It helps little when the domains differ a lot, or when there are very many images anyway."""
 RIGHT = {"gain": GAIN, "why": "answer_why = 'C'", "text": f'explanation = """{TEXT}"""'}
+HONEST = """
+import torch  # an optimizer changes its own class when it is first made, and `torch._dynamo` changes torch
+torch.optim.AdamW([torch.zeros(1, requires_grad=True)])
+import torch._dynamo
+def letter(): return 'C'
+"""
 HIDING = """
 import os, subprocess, sys
 sleep = [sys.executable, "-c", "import time; time.sleep(120)"]
@@ -301,7 +307,7 @@ def test_a_class_is_marked(tmp_path, submit, labs_given_out, capsys):
     submit(
         folder / "helper.ipynb",
         {**RIGHT, "why": "answer_why = letter()"},
-        lambda book: book.cells.insert(3, cell("def letter(): return 'C'")),
+        lambda book: book.cells.insert(3, cell(HONEST)),
     )
     submit(folder / "dead.ipynb", {**RIGHT, "why": f"{HIDING % str(pids)}\nos._exit(3)"})
     submit(

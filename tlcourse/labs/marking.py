@@ -180,7 +180,7 @@ class Run:
         """State and message of an exercise, after a look at what the submission may have done to be called right."""
         call, used = self.master.call(exercise)
         after = self._ask("survey()")
-        changed = [name for name, value in self.before.items() if after.get(name, value) != value]
+        changed = [name for name, value in self.before.items() if after.get(name) != value]
         if changed:
             return "wrong", f"this submission changes the course's package or Python: {changed[0]}"
         now = self._ask(f"prints({used!r}, space)")

@@ -1,7 +1,7 @@
 """What marking does inside a submission's kernel. It is sent there as text for each step, so nobody can edit it.
 
-A submission shares its process with the checks, so it could patch what they use. Therefore `survey` lists the functions
-and classes that they rest on; the marking process compares the lists from before the first cell and from each check.
+A submission shares its process with the checks and could patch what they use. So the marking process compares what
+`survey` finds before the first cell with what it finds at each check.
 """
 
 import copy
@@ -29,8 +29,10 @@ def survey() -> dict[str, str]:
         own = name.split(".")[0] in ("tlcourse", "tlhelpers")
         if own or name in WATCHED:
             for key, value in list(vars(module).items()):
-                if callable(value):
-                    found[f"{name}.{key}"] = _identity(value)
+                if callable(value) or isinstance(value, type(sys)):
+                    # What our modules import can change by itself: AdamW does when it is first used.
+                    imported = own and not str(getattr(value, "__module__", "")).startswith("tl")
+                    found[f"{name}.{key}"] = str(id(value)) if imported else _identity(value)
                 elif own and key.isupper():
                     found[f"{name}.{key}"] = repr(value)
     return {name: hashlib.sha256(value.encode()).hexdigest()[:12] for name, value in found.items()}

@@ -119,9 +119,8 @@ def load_movies(*, archive: str | os.PathLike[str] | None = None) -> Reviews:
     words = table["text"].str.split()
     clear = table.assign(text=words.str.join(" "), words=words.map(len)).drop_duplicates("text")
     clear = clear[(clear["rating"].abs() >= CLEAR) & (clear["words"] <= LONGEST)]
-    clear = clear.iloc[
-        np.random.default_rng(0).permutation(len(clear))
-    ]  # fixed, so that the test set is always the same
+    order = np.random.default_rng(0).permutation(len(clear))  # fixed, so that the test set is always the same
+    clear = clear.iloc[order]
     texts = [clear.loc[(clear["rating"] > 0) == positive, "text"].tolist() for positive in (False, True)]
     splits = []
     for end, count in zip(np.cumsum(SIZES) // 2, SIZES, strict=True):

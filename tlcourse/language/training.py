@@ -1,4 +1,4 @@
-"""Training a sentence classifier by the methods that serve for images and a bag of words to compare with."""
+"""Training a sentence classifier by the methods that serve for images, and a bag of words to compare with."""
 
 from typing import Any, NamedTuple
 
