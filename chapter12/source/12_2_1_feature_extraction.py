@@ -359,7 +359,7 @@ print(
 # %% [markdown]
 # In training mode BatchNorm normalises with the mean and variance of the *batch*, and moves its
 # [*running*](glossary.ipynb#Running-statistics) statistics a tenth of the way towards them. `requires_grad` does not reach
-# buffers, and no optimizer is needed: a forward pass moves them. After $t$ batches only $0.9^t$ of the original statistics is
+# buffers, and no optimizer is needed: a forward pass moves them. After *t* batches only 0.9ᵗ of the original statistics is
 # left, after 25 batches 7 %.
 # <!-- given: PyTorch's default momentum of 0.1, and a power of 0.9 -->
 

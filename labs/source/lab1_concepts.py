@@ -6,14 +6,18 @@
 # **What you will learn**
 #
 # * how to measure what pre-trained features bring,
-# * what freezing does to parameters and to BatchNorm,
-# * why fine-tuning needs a small learning rate, and what a large one destroys.
+# * which numbers of a network freezing keeps as they are,
+# * how the learning rate changes the result of fine-tuning.
+#
+# Background: sections [12.1](../chapter12/12_1_concept.ipynb) and
+# [12.2.1](../chapter12/12_2_1_feature_extraction.ipynb).
 #
 # **Time:** an hour and a quarter for the core, and half an hour for the extension. The cells themselves take less than a
 # minute on 2 CPU cores.
 #
-# **How a lab works.** Replace each `...` and run the cell. The check below it prints ✓, or ✗ and what to look at. While a
-# `...` stands there, it prints ○, and the lab still runs from top to bottom. Try each exercise before you unfold its hints.
+# **How a lab works.** Replace each `...`, run the cell, then run the check below it. It prints ✓, or ✗ and what to look at;
+# ○ means not started, ✎ that your teacher marks this text. Compute numbers in code: one that is typed in fails when the lab
+# is marked, since marking changes the data. Try each exercise before you unfold its hints. Hand in this file.
 
 # %% tags=["student"]
 STUDENT = ""  # your name or number, if your teacher collects the notebooks
@@ -55,7 +59,8 @@ print(data)
 # ## Why do pre-trained features need fewer images?
 #
 # We compute the features of every image twice: with the pre-trained ResNet18, and with one whose weights are random.
-# Then a linear classifier learns from 5, 10, 20 or 40 images of each class, three times with different images.
+# Then a linear classifier learns from 5, 10, 20 or 40 images of each class, three times with
+# different images. (With 40 all of them are used, so these three runs are the same.)
 
 
 # %%
@@ -95,7 +100,7 @@ chart = tc.plots.lines(
     "per_class",
     "accuracy",
     "start",
-    title=f"A linear classifier on frozen features (guessing: {1 / data.num_classes:.1%})",
+    title=f"A linear classifier on frozen features; guessing: {1 / data.num_classes:.1%}",
     xlabel="training images of each class",
     ylabel="validation accuracy",
     log=True,
@@ -143,10 +148,10 @@ lab.check("gain", gain, scores=scores, per_class=10)
 #
 # Why do pre-trained features need fewer images? Answer with a letter, for instance `"A"`.
 #
-# * **A** A pre-trained network has fewer parameters.
-# * **B** It has seen our images before.
+# * **A** A pre-trained network has fewer parameters, so there is less to learn from our images.
+# * **B** It has seen images of our classes before, so few new ones have to be added.
 # * **C** The features are there already; only how to combine them is left to learn.
-# * **D** The images were augmented.
+# * **D** The images were augmented, so each one counts as several for the classifier.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -261,10 +266,10 @@ lab.check("moved", moved, model=frozen)
 #
 # Which of these leaves every number of the backbone as it is while the model trains?
 #
-# * **A** `model.eval()`
+# * **A** `model.eval()`, which switches BatchNorm *and* dropout to evaluation mode
 # * **B** `requires_grad = False` for the parameters, *and* evaluation mode for BatchNorm
-# * **C** `requires_grad = False` for the parameters
-# * **D** a learning rate of 0 for the backbone
+# * **C** `requires_grad = False` for the parameters, *and* an optimizer that knows only the head
+# * **D** a learning rate of 0 for the backbone, *and* training mode for BatchNorm
 #
 # <details><summary>Hint 1</summary>
 #
@@ -298,8 +303,9 @@ lab.check("freezing", answer_freezing)
 # You will fine-tune the whole network with three learning rates. After each run you measure two things: how well it solves
 # the new task, the *target*, and how much of its old task, the *source*, it still knows.
 #
-# The photographs of the network's own source task do not come with the course. So four of safari's classes are the source
-# task here. A head learns them on the frozen backbone, and is kept. The other four classes are the new task.
+# The photographs on which the network was trained do not come with the course. Four of safari's classes stand in for its old
+# task: we train a head on them once, with the backbone frozen. After each fine-tuning we put this head back and measure how
+# well it still works. The other four classes are the new task.
 
 # %% tags=["nbval-ignore-output"]
 source = tc.select_classes(data, ["mammal", "sea", "plant", "vehicle"])
@@ -370,7 +376,7 @@ if lab.ready("rates"):
         "lr",
         "accuracy",
         "task",
-        title=f"After two epochs of fine-tuning (guessing: {1 / target.num_classes:.0%})",
+        title=f"After two epochs of fine-tuning; guessing: {1 / target.num_classes:.0%}",
         xlabel="learning rate",
         ylabel="validation accuracy",
         log=True,
@@ -397,10 +403,10 @@ if lab.ready("rates"):
 # A network that starts from random weights is usually trained with a larger learning rate. Why does fine-tuning need a smaller
 # one? Look at your table.
 #
-# * **A** A training step is faster at a small learning rate.
-# * **B** The smaller the learning rate, the better the network solves the new task.
-# * **C** The pre-trained weights are useful already; large steps destroy them, and a few images cannot replace them.
-# * **D** A small learning rate keeps BatchNorm's running statistics as they are.
+# * **A** A training step takes less time at a small learning rate, so more of them are possible.
+# * **B** The smaller the learning rate, the better the network solves the new task in the end.
+# * **C** The pre-trained weights are useful already; large steps destroy them, and few images cannot replace them.
+# * **D** A small learning rate keeps BatchNorm's running statistics as they are, a large one moves them.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -444,14 +450,13 @@ lab.check("smaller", answer_smaller)
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# For the advantages, look at exercises 1 and 2. For when it helps little, think of the X-rays in section 12.4.3.
+# For the advantages, look at exercises 1 and 2. For when it helps little, think of the X-rays in section 12.1.
 #
 # </details>
 # <details><summary>The idea of the answer</summary>
 #
-# Features learned on a source task are reused for a target task. Either the backbone is frozen and a head is trained, or some
-# or all of the backbone is trained further. That needs fewer images and less time. It helps less the further the domains are
-# apart and the more images there are.
+# Four sentences: what is carried over and why it helps; the two ways to train; two advantages, with a number of your own;
+# one case where it helps little, and why.
 #
 # </details>
 
@@ -482,8 +487,8 @@ lab.progress()
 # **Difficulty** ●●○ · **10 minutes** · **2 points** · **Why it matters:** a difference that is smaller than its spread over
 # the seeds may be luck.
 #
-# For one seed both networks saw the same images, so subtract them seed by seed. What is the standard deviation of these three
-# differences, in points, with 10 images of each class?
+# For one seed both networks saw the same images, so subtract them seed by seed. What is the sample standard deviation of these
+# three differences, in percentage points, with 10 images of each class?
 #
 # <details><summary>Hint 1</summary>
 #
@@ -528,8 +533,9 @@ runs[["method", "per_class", "seed", "val_loss"]].head(3)
 # best.
 #
 # For 10, 20 and 40 images of each class: which `method` has the lowest mean `val_loss` over the seeds? It is the
-# cross-entropy on validation images. Give a dictionary such as `{10: "head", 20: "head", 40: "head"}`. The test set chooses
-# nothing: the check opens it only for what you chose.
+# cross-entropy on validation images. The methods are `"head"`, `"layer4"`, `"layer3"` (it and all above) and `"everything"`.
+# Compute a dictionary such as `{10: "head", 20: "head", 40: "head"}` from `runs`. The test set chooses nothing: the check
+# opens it only for what you chose.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -560,8 +566,9 @@ lab.check("best", best, runs=runs)
 # that contains zero means **no significant difference**: the measurement does not show which method is better.
 
 # %% jupyter={"source_hidden": true}
-columns = runs.groupby(["per_class", "method"])["val_loss"].agg(["mean", "std"])
-display(columns.round(2).unstack())
+if lab.ready("best"):
+    columns = runs.groupby(["per_class", "method"])["val_loss"].agg(["mean", "std"])
+    display(columns.round(2).unstack())
 transfer = tc.load_results("transfer")
 gains = {
     name: tc.in_points(transfer.against(name, "frozen", network="resnet18")).iloc[:, 1]
@@ -576,13 +583,12 @@ pd.DataFrame(gains).T[["last block", "everything"]]
 # **Difficulty** ●●○ · **5 minutes** · **1 point** · **Why it matters:** a rule of thumb is where a search begins, not where it
 # ends.
 #
-# When would you extract features, and when fine-tune? Which sentence follows from the second table?
+# When would you extract features, and when fine-tune? Which sentence follows from the second table? Answer with a letter.
 #
-# * **A** Always freeze the backbone: it is safest.
-# * **B** Always train everything: it is better on every data set.
-# * **C** Where the interval contains zero, the two are equally good.
-# * **D** Begin with training everything, which was nowhere significantly worse. On your own data, compare it with the frozen
-#   backbone on validation images.
+# * **A** Freeze the backbone on every data set: it costs the least, and training everything is significantly worse on some.
+# * **B** Train everything on every data set: what has more freedom to adapt is more accurate on each of them.
+# * **C** Where the interval contains zero, the two are equally good, so the backbone may be frozen without a loss.
+# * **D** Begin with training everything, which was nowhere significantly worse; on your own data, compare both by validation.
 #
 # <details><summary>Hint 1</summary>
 #

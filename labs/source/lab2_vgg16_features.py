@@ -97,7 +97,8 @@ data.show(16)
 #
 # VGG16 has thirteen convolutions in five blocks. Each block ends with a pooling. In the quick profile, the mean over
 # positions and one linear layer follow; in torchvision's VGG16, three linear layers. In both, the last layer,
-# `classifier[-1]`, is the **head**.
+# `classifier[-1]`, is the **head**. Your own new head is called the classifier in this lab. The network's *card* says what it
+# was trained on and how it wants images prepared.
 
 # %%
 network = tl.load_model("vgg16", size=SIZE)
@@ -266,8 +267,8 @@ if lab.ready("extractor", "features"):
 # Without a common scale a few features decide, and no learning rate fits all.
 #
 # Write `scale(train, other)`. It subtracts from each feature its mean and divides by its standard deviation, both computed
-# from `train`. Return two new arrays in that order. A feature that is constant in `train` must not become infinite or
-# huge in `other`.
+# from `train`. Return two new arrays in that order. From a feature that is constant in `train`, only subtract the mean: it
+# must not become infinite or huge in `other`.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -276,7 +277,8 @@ if lab.ready("extractor", "features"):
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `np.where(deviation > 0, deviation, 1)`. To add a tiny number is not enough: the feature may be active in another image.
+# `np.where(deviation > 0, deviation, 1)`. Adding a tiny number does not help: where the feature varies in `other`, the
+# result becomes huge.
 #
 # </details>
 # <details><summary>The idea of the answer</summary>
@@ -728,7 +730,7 @@ if lab.ready("extractor", "features", "scale"):
     display(chart)
 
 # %% [markdown]
-# What can you read off a t-SNE map?
+# What can you read off a t-SNE map? Answer with a letter, for instance `"A"`.
 #
 # * **A** A group that covers more of the map varies more.
 # * **B** Two groups that are far apart on the map differ more than two that are close.

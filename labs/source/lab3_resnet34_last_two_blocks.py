@@ -120,7 +120,8 @@ tc.plots.blocks(
 # **Difficulty** ●●○ · **10 minutes** · **2 points** · **Why it matters:** one line too many trains a whole stage, and no error tells you.
 #
 # Make `model`: the pre-trained ResNet34 with a new head for `data.classes`, in which the head, `layer4.1` and `layer4.2` train
-# and everything else is frozen. After `model.train()`, BatchNorm should follow the data in these two blocks and nowhere else.
+# and everything else is frozen. After `model.train()`, BatchNorm should update its running
+# statistics in these two blocks and nowhere else.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -150,8 +151,8 @@ lab.check("unfreeze", model, classes=data.num_classes)
 #
 # **Difficulty** ●●● · **10 minutes** · **3 points** · **Why it matters:** this function finds a frequent mistake of fine-tuning in any network.
 #
-# Write a function that puts a network into training mode, passes images through it once, and returns the names of all
-# tensors, parameters and buffers, that have changed. There is no optimizer, so in a frozen network nothing should change. The
+# Write a function that puts a network into training mode, passes images through it once, and returns a list of the
+# names of all tensors, parameters and buffers, that have changed. It may leave the network changed. There is no optimizer, so in a frozen network nothing should change. The
 # check tries it on networks of its own.
 #
 # <details><summary>Hint 1</summary>
@@ -277,13 +278,13 @@ lab.check("cosine", cosine_schedule)
 #
 # Write `fine_tune` in plain PyTorch. In each epoch:
 #
-# 1. Put the network into training mode. (Modules that `tl.freeze` froze stay in evaluation mode.)
+# 1. Put the network into training mode. (`model.train()` leaves modules that `tl.freeze` froze in evaluation mode.)
 # 2. For each training batch: forward pass, `cross_entropy`, clear the gradients, backward pass, one step of the optimizer.
 # 3. Step the scheduler **once**, after the optimizer's steps.
-# 4. Put the network into evaluation mode, and count the right validation images without gradients.
+# 4. Put the network into evaluation mode, and count, without gradients, the validation images that are classified correctly.
 #
-# Return a list with a pair `(loss, accuracy)` for each epoch. `loss` is the mean training loss *of an image*: the last batch
-# may be smaller than the others. `accuracy` is the fraction of right validation images. The check compares your function with
+# Return a list with a pair `(loss, accuracy)` for each epoch. `loss` is the mean training loss *per image*: the last batch
+# may be smaller than the others. `accuracy` is a fraction of the validation images. The check compares your function with
 # plain PyTorch, step by step, on a small network.
 #
 # <details><summary>Hint 1</summary>
@@ -389,8 +390,8 @@ if history:
 #
 # **Difficulty** ●●○ · **5 minutes** · **2 points** · **Why it matters:** a comparison is fair if the methods differ in what trains and in nothing else.
 #
-# Write `prepare`. It loads a **new** pre-trained ResNet34 for `data.classes` in each call, whose head has random numbers from
-# `seed` (an argument of `tl.load_model`). What trains depends on `method`: `"head"` only the head, `"two blocks"` the head,
+# Write `prepare`. Each call loads a **new** pre-trained ResNet34 for `data.classes`; pass `seed` to `tl.load_model`, which
+# draws the head's random numbers with it. What trains depends on `method`: `"head"` only the head, `"two blocks"` the head,
 # `layer4.1` and `layer4.2`, `"everything"` all layers. What does not train is frozen, BatchNorm included.
 #
 # <details><summary>Hint 1</summary>
@@ -505,12 +506,13 @@ if lab.ready("compare"):
 #
 # **Difficulty** ●○○ · **5 minutes** · **1 point** · **Why it matters:** a comparison that cannot decide is a result, and must be reported as one.
 #
-# Suppose that the 95 % interval of each difference contains zero. What do you report?
+# Suppose that the 95 % interval of each difference contains zero. What do you report? Answer with a
+# letter, for instance `"A"`.
 #
-# * **A** The method with the highest mean is the best.
+# * **A** The method with the highest mean over the three seeds is the best one, and I name its accuracy.
 # * **B** There is no significant difference. I can measure with more seeds, or take the cheapest method and say that cost decided.
-# * **C** The three methods are equally accurate.
-# * **D** Nothing yet: I train the method that I expected to win a little longer.
+# * **C** The three methods are equally accurate: the intervals have shown that there is no difference between them.
+# * **D** Nothing yet: I train the method that I expected to win a little longer, until its interval lies above zero.
 # <!-- given: the usual confidence -->
 #
 # <details><summary>Hint 1</summary>

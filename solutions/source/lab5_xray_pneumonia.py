@@ -71,14 +71,14 @@ print(pool, "of", len(set(patients)), "patients")
 pool.show(8, seed=SEED)
 
 # %% [markdown]
-# ### 1 Split by patient
+# ## 1 Split by patient
 #
 # **Difficulty** ●●○ · **12 minutes** · **3 points** · **Why it matters:** images of one patient resemble each other.
-# With a patient in two splits, the test measures memory.
+# If a patient is in both training and test set, the test also measures memory.
 #
 # Divide the images into training, validation and test set, about 60, 20 and 20 % of them. `divide` takes the patient
-# and the label of each image and a seed. It returns three arrays of row numbers. No patient is divided, and each split
-# has both classes.
+# and the label of each image and a seed. It returns three arrays of row numbers, that is, positions in `labels`. All
+# images of a patient go into one split, and the fraction of pneumonia is similar in each.
 # <!-- given: the proportions are chosen for this lab -->
 #
 # <details><summary>Hint 1</summary>
@@ -88,7 +88,8 @@ pool.show(8, seed=SEED)
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `split(patients, labels, patients)` yields pairs; the second of each pair holds a fold's row numbers.
+# `split(patients, labels, patients)` (of the first only the length counts; the third are the groups) yields pairs; the
+# second of each pair holds a fold's row numbers.
 #
 # </details>
 # <details><summary>The idea of the answer</summary>
@@ -112,15 +113,18 @@ def divide(patients, labels, seed):
 lab.check("divide", divide)
 
 # %% [markdown]
-# Until yours is right, a split of the package's is used.
+# Until yours is right, every fifth patient goes into the validation set and every fifth into the test set.
 
 # %% jupyter={"source_hidden": true} tags=["nbval-ignore-output"]
-from tlhelpers.data.splits import split_indices
-
 if lab.ready("divide"):
     parts = divide(patients, labels, SEED)
 else:
-    parts = split_indices(labels, (0.6, 0.2, 0.2), groups=patients, seed=SEED)
+    fifth = np.unique(patients, return_inverse=True)[1] % 5
+    parts = [
+        np.flatnonzero(fifth < 3),
+        np.flatnonzero(fifth == 3),
+        np.flatnonzero(fifth == 4),
+    ]
 rows = [np.sort(np.asarray(part)) for part in parts]
 data = tl.ImageData(source.name, *(pool.select(part) for part in rows), source.card)
 pd.DataFrame(
@@ -130,14 +134,15 @@ pd.DataFrame(
 )
 
 # %% [markdown]
-# ### 2 Four numbers
+# ## 2 Four numbers
 #
 # **Difficulty** ●●○ · **10 minutes** · **3 points** · **Why it matters:** where most images show pneumonia, a program
 # that always says *pneumonia* has a high accuracy, and is useless.
 #
 # `numbers` takes scores (the higher, the more ill), labels (1 is ill) and a threshold. It returns a dictionary with
 # `"sensitivity"` (the fraction of the ill that is called ill), `"specificity"` (the fraction of the normal that is
-# called normal), their mean `"balanced accuracy"`, and `"AUC"`. A score **at** the threshold means ill.
+# called normal), their mean `"balanced accuracy"`, and `"AUC"`: the probability that a random
+# ill image scores higher than a random normal one (guessing gives a half). A score **at** the threshold means ill.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -197,7 +202,7 @@ if lab.ready("numbers"):
 print(f"Accuracy of always saying pneumonia: {val_labels.mean():.0%}")
 
 # %% [markdown]
-# ### 3 Class weights
+# ## 3 Class weights
 #
 # **Difficulty** ●○○ · **7 minutes** · **2 points** · **Why it matters:** unweighted, the loss favours the frequent
 # class.
@@ -235,19 +240,21 @@ def class_weights(labels):
 lab.check("weights", class_weights)
 
 # %% [markdown]
-# ### 4 Fine-tune
+# ## 4 Fine-tune
 #
-# **Difficulty** ●●● · **18 minutes** · **5 points** · **Why it matters:** the last blocks adapt to X-rays, the earlier ones stay as ImageNet trained them.
+# **Difficulty** ●●● · **18 minutes** · **5 points** · **Why it matters:** the last blocks adapt to X-rays, the earlier
+# ones stay as ImageNet trained them.
 #
 # Load `ARCH` with its pre-trained weights for `data.classes`, at `SIZE` pixels. Freeze it. Unfreeze the last two blocks
-# and the head. Train for 8 epochs with `tl.fit`, at a learning rate of 0.001 and with `augment=False`; the frozen
-# blocks then run only once. Take cross-entropy with your class weights. The answers are `model` and `run`, what
-# `tl.fit` returns.
+# and the head. Train for 8 epochs with `tl.fit`, at a learning rate of 0.001 and with `augment=False`: without
+# augmentation the outputs of the frozen blocks are computed once and used in every epoch. Take cross-entropy with your
+# class weights. Keep the network as `model`, and what `tl.fit` returns as `run`.
 # <!-- given: settings chosen for this lab on validation images -->
 #
 # <details><summary>Hint 1</summary>
 #
-# `tl.load_model`, `tl.freeze`, `tl.unfreeze(model, last=...)`. `tl.trainable_table(model)` shows what trains.
+# `tl.load_model`, `tl.freeze`, `tl.unfreeze(model, last=...)`: `last` counts blocks, and the head always trains too.
+# `tl.trainable_table(model)` shows what trains.
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -293,15 +300,16 @@ if lab.ready("train", "numbers"):
     display(run.plot())
 
 # %% [markdown]
-# The training loss falls further than the validation loss: the network overfits. `tl.fit` keeps the epoch with the best
-# validation accuracy.
+# Compare the two losses in the figure. Where the training loss falls on while the validation loss stays or rises, the network
+# overfits. `tl.fit` keeps the epoch with the best validation accuracy. The *log-odds* of an image are the logit of pneumonia
+# minus that of normal: above 0 means a probability above a half. `tc.to_probabilities` makes probabilities of them.
 #
-# ### 5 The threshold
+# ## 5 The threshold
 #
 # **Difficulty** ●●○ · **10 minutes** · **3 points** · **Why it matters:** a threshold chosen on the test set makes the
 # result too good.
 #
-# To miss a pneumonia is worse than a false alarm. Suppose that nine in ten must be found. `choose_threshold` returns
+# Missing a pneumonia is worse than a false alarm. Suppose that nine in ten must be found. `choose_threshold` returns
 # the **highest** threshold at which at least this fraction of the ill is found. Then compute `threshold` for a
 # sensitivity of 0.9 from `val_scores`, the probabilities of pneumonia of the validation images, and `val_labels`.
 # <!-- given: the need is chosen for this lab -->
@@ -359,10 +367,10 @@ if lab.ready("train", "threshold"):
 # %% [markdown]
 # A higher sensitivity costs specificity. Look at the errors: are the opacities faint, or hidden?
 #
-# ### 6 The test set, once
+# ## 6 The test set, once
 #
-# **Difficulty** ●●○ · **12 minutes** · **4 points** · **Why it matters:** whoever looks at the test set, changes
-# something and looks again, chooses on it.
+# **Difficulty** ●●○ · **12 minutes** · **4 points** · **Why it matters:** if you look at the test result, change
+# something and look again, you are tuning on the test set.
 #
 # `tc.ClinicalReport("...")`, with a few words on the model, records every evaluation. Make a `report`. Call its
 # `evaluate` **once**, for the test set: log-odds, labels and patients (`data.test.groups`), your `threshold`, and
@@ -386,7 +394,8 @@ print("subtypes:", pd.Series(subtypes).value_counts().to_dict())
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `report.evaluate(log_odds, labels, patients, threshold=..., subgroups=...)`.
+# `report.evaluate(log_odds(model, data.test), data.test.labels, ...)`; labels and patients must be the test set's. Leave the
+# threshold a probability: the report converts the log-odds itself.
 #
 # </details>
 # <details><summary>The idea of the answer</summary>
@@ -446,12 +455,13 @@ if lab.ready("report"):
         print(error)
 
 # %% [markdown]
-# ### 7 Observations
+# ## 7 Observations
 #
 # **Difficulty** ●●○ · **16 minutes** · **5 points** · **Why it matters:** this is the exercise's second half. Numbers
 # need words.
 #
-# Write 60 words or more. How good is the network on the test set, how sure is that, and does it beat the baselines? Was
+# Write 60 words or more. How good is the network on the test set, and how sure is that? Does it beat the baselines on the
+# *validation* set, in the table after exercise 4? Was
 # the sensitivity reached that you asked for? For which subgroup does it work worse, and can so few patients show it?
 # End with one honest sentence on what this network may be used for.
 #
@@ -516,18 +526,22 @@ table_sent, images = delivery.table, delivery.images
 print(len(images), "images; columns:", ", ".join(table_sent.columns))
 
 # %% jupyter={"source_hidden": true} tags=["nbval-ignore-output"]
-same = [i for i, image in enumerate(images) if image == delivery.plain[i]]
-shown = [i for name in data.classes for i in same if table_sent["label"][i] == name][-12:]
+usual = [i for i, image in enumerate(images) if image.size == (64, 64)]
+shown = [
+    i
+    for name in data.classes
+    for i in [j for j in usual if table_sent["label"][j] == name][:6]
+]
 tl.plots.image_grid(
-    [images[i].convert("RGB") for i in shown],
+    [images[i].crop((12, 16, 52, 64)).convert("RGB") for i in shown],
     [table_sent["label"][i] for i in shown],
-    title="Some images of the delivery",
+    title="Some images of the delivery, cropped to the chest",
     columns=6,
 )
 
 # %% [markdown]
-# `audit` takes the table and the images, and returns a dictionary: `"patients in two splits"`, and `"copies"`, the
-# files whose image repeats, pixel by pixel, an earlier one of the table.
+# Row i of the table belongs to `images[i]`. `audit` takes both and returns a dictionary of two lists: `"patients in two
+# splits"`, the names of patients, and `"copies"`, the `file` names of images that equal one of an earlier row, pixel by pixel.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -575,12 +589,11 @@ if lab.ready("audit"):
 # **Difficulty** ●●○ · **15 minutes** · **3 points** · **Why it matters:** a network takes the easiest way to the label,
 # and that may be the hospital.
 #
-# In this delivery something that is no part of the patient gives the class away, and the table does not say it. Find
-# its `place` without looking at images one by one: `(row, column)`, as fractions of height and width from the upper
-# left corner. `grey` holds the images of the usual size, `ill` says which are pneumonias.
+# In this delivery something outside of the patient's body gives the class away; no column mentions it. Find its `place`
+# without looking at images one by one: `(row, column)`, as fractions of height and width from the upper left corner. A few
+# pixels more or less do not matter. `grey` holds the images of the usual size, `ill` says which are pneumonias.
 
 # %%
-usual = [i for i, image in enumerate(images) if image.size == (64, 64)]
 grey = np.stack([np.asarray(images[i], dtype=float) for i in usual])  # (images, 64, 64)
 ill = (table_sent["label"] == "PNEUMONIA").to_numpy()[usual]
 
@@ -592,8 +605,8 @@ ill = (table_sent["label"] == "PNEUMONIA").to_numpy()[usual]
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# In the chest they should differ. Set that part of the difference to zero, and `np.unravel_index(difference.argmax(),
-# difference.shape)` is the pixel.
+# Take the absolute difference of the two. In the chest they should differ: show it, and set those rows and columns to zero.
+# `np.unravel_index(difference.argmax(), difference.shape)` is the pixel; divide it by 64.
 #
 # </details>
 # <details><summary>The idea of the answer</summary>
@@ -688,9 +701,10 @@ lab.check(
 )
 
 # %% [markdown]
-# Does it help? The test scores tell; nothing is chosen by them. The *calibration error* is the mean distance between
+# Does it help? The test scores, used again to describe and not to choose, tell. The *calibration error* is the mean distance between
 # predicted probability and observed frequency. With few images chance alone makes it more than zero. So we draw labels
-# with exactly the predicted probabilities, 200 times: what error does a perfectly calibrated network show?
+# with exactly the predicted probabilities, 200 times: what error does a perfectly calibrated network show? An error above
+# that of 95 % of these draws is more than chance.
 # <!-- given: a setting of the cell below -->
 
 
@@ -816,7 +830,7 @@ if lab.ready("train", "interval"):
 # **Difficulty** ●●○ · **20 minutes** · **4 points** · **Why it matters:** a test set with the same shortcut confirms
 # the shortcut, and a heat map always looks convincing.
 #
-# The letter returns, on most pneumonias of the same phantoms. A *misled* head is trained with it, an *honest* one
+# We put the letter of exercise 9 on most pneumonias of the same phantoms. A *misled* head is trained with it, an *honest* one
 # without it, both on frozen features. We score the misled head on held-out patients, with the letter and without it:
 
 
@@ -844,6 +858,8 @@ def head_odds(network, features):
     return (logits[:, 1] - logits[:, 0]).double().cpu().numpy()
 
 
+from tlhelpers.data.splits import split_indices
+
 clean = pool if QUICK else tl.load_data("phantom", **PHANTOMS).train
 lettered = tl.load_data("phantom", marker=0.9, **PHANTOMS).train
 known, owners = clean.labels.numpy(), np.array(clean.groups)
@@ -861,16 +877,16 @@ for name in ("lettered", "clean"):
     print(f"misled head, {name} images: AUC {value:.2f}")
 
 # %% [markdown]
-# Images from the same source would have shown the first number only. Does a heat map tell? Compare the two heads on
-# held-out pneumonias that carry the letter:
+# A test set from the same hospital would have shown only the first number. Does a heat map expose the misled head? *Grad-CAM*
+# colours the places that raise the score of a class. Compare the two heads on held-out pneumonias that carry the letter:
 #
-# * **heat**: in what fraction of the images is Grad-CAM for *pneumonia* hottest in the letter's `corner`, the upper
-#   left ninth (the *pointing game*)?
-# * **removal**: without the letter, what fraction does the head still find (log-odds of 0 or more)?
+# * **by heat**: in what fraction of the images is the map hottest in the letter's corner?
+# * **by removal**: without the letter, what fraction does the head still find (log-odds of 0 or more)?
 #
-# `maps["honest"]` and `maps["misled"]` are lists of heat maps, `gone["honest"]` and `gone["misled"]` arrays of log-odds
-# without the letter. Compute `apart`, a pair: by heat, the misled head's fraction minus the honest head's; by removal,
-# the honest head's minus the misled head's.
+# The next cell makes `maps["honest"]` and `maps["misled"]`, lists of heat maps; `corner`, True in the upper left ninth of an
+# image; and `gone["honest"]` and `gone["misled"]`, arrays of log-odds without the letter. Compute the pair
+# `apart = (by_heat, by_removal)` of differences, so that a positive number exposes the misled head: by heat, misled minus
+# honest; by removal, honest minus misled.
 
 # %% jupyter={"source_hidden": true} tags=["nbval-ignore-output"]
 facts = tc.phantom_table(lettered.select(held))
@@ -900,7 +916,7 @@ print(len(chosen), "images of", len(set(owners[chosen])), "patients")
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `np.mean(gone["misled"] >= 0)` is one of four fractions.
+# A head finds an image if its log-odds are 0 or more. What fraction is that?
 #
 # </details>
 # <details><summary>The idea of the answer</summary>
@@ -926,11 +942,7 @@ lab.check("heat", apart, maps=maps, corner=corner, there=there, gone=gone)
 if lab.ready("heat"):
     compared = {
         f"{name} head": {
-            "hottest in the corner": np.mean(
-                [corner.flat[np.argmax(heat)] for heat in maps[name]]
-            ),
             "found with the letter": np.mean(there[name] >= 0),
-            "found without it": np.mean(gone[name] >= 0),
         }
         for name in maps
     }
@@ -957,8 +969,8 @@ tc.plots.evidence(
 # **Difficulty** ●●○ · **18 minutes** · **5 points** · **Why it matters:** numbers travel without their conditions,
 # unless somebody writes them down.
 #
-# A *model card* says what a model is for, what it was made from, and what it cannot do. Write `sections`, a dictionary of three texts, `"intended use"`, `"data"` and `"limits"`, of twelve words or more
-# each.
+# A *model card* says what a model is for, what it was made from, and what it cannot do. Write `sections`, a dictionary of
+# three texts, `"intended use"`, `"data"` and `"limits"`, of twelve words or more each.
 #
 # <details><summary>Hint 1</summary>
 #

@@ -24,9 +24,9 @@ def test_equal():
     wrongs = {
         "both start from the same weights": but(weights="pre-trained"),
         "'imagenet' is not from scratch": but(weights="imagenet"),
-        "640 images seen from scratch, 320 with transfer; scratch is favoured": but(epochs=4),
-        "160 images seen from scratch, 320 with transfer; transfer is favoured": but(epochs=1),
-        "from a set of another size": but(epochs=1, images=320),
+        "384 images seen from scratch, 192 with transfer; scratch is favoured": but(epochs=4),
+        "96 images seen from scratch, 192 with transfer; transfer is favoured": but(epochs=1),
+        "from a set of another size": but(epochs=1, images=192),
         "one method tries 3, the other 1": but(learning_rates=[1e-3]),
         "the same learning rate twice": but(learning_rates=[1e-3, 1e-3, 3e-3]),
         "expected a list of learning rates": but(learning_rates=1e-3),

@@ -71,8 +71,9 @@ def expect_keys(answer: Any, keys: Iterable[Any], text: str = "it should return 
 
 def expect_names(answer: Any, example: str) -> None:
     """Raise `Wrong` unless the answer is a collection of strings."""
-    names = isinstance(answer, list | tuple | set) and all(isinstance(name, str) for name in answer)
-    wrong_if(not names, f"expected a list of names such as '{example}', found {type(answer).__name__}")
+    expect(answer, list | tuple | set, f"expected a list of names such as '{example}'")
+    other = {type(name).__name__ for name in answer} - {"str"}
+    wrong_if(bool(other), f"expected a list of names such as '{example}', found a list of {', '.join(sorted(other))}")
 
 
 def expect_scores(table: Any, *columns: str) -> None:

@@ -14,7 +14,7 @@ from tlhelpers.models.loading import load_model
 
 STARTS, CLASSES = ("pre-trained", "scratch"), 8
 TRANSFER: dict[str, Any] = {  # as in the notebook, where a learner may have edited it
-    **{"architecture": "resnet18", "weights": "pre-trained", "size": 64, "images": 160, "epochs": 2, "batch_size": 32},
+    **{"architecture": "resnet18", "weights": "pre-trained", "size": 64, "images": 96, "epochs": 2, "batch_size": 32},
     **{"augment": True, "optimizer": "AdamW", "schedule": "cosine", "learning_rates": [1e-4, 3e-4, 1e-3]},
     **{"chosen_by": "validation loss", "tuning_seed": 100, "seeds": [0, 1]},
 }

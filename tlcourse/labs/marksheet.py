@@ -108,7 +108,7 @@ class Sheet:
     def _moodle(self, result: Any) -> dict[str, Any]:
         """For Moodle's import of grades: `Identifier` is mapped there to e-mail address or ID number."""
         totals, rows = self.totals(result), self.exercises(result)
-        said = "; ".join(f"{row['title']}: {row['message']}" for row in rows if row["state"] == "wrong")
+        said = "; ".join(f"{row['title']}: {row['message']}" for row in rows if row["state"] in ("wrong", "blank"))
         said = f"{totals['points']:g} of {totals['of']:g} points. {said or 'Nothing is wrong.'}"
         return {
             "Identifier": result.student,
