@@ -11,7 +11,7 @@ endif
 NOTEBOOKS := $(wildcard chapter12/*.ipynb labs/*.ipynb solutions/*.ipynb)
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n 2
 
-.PHONY: help lab again test test-all lint run sync results bench constraints clean
+.PHONY: help lab again test test-all lint run sync book pdf results bench constraints clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -42,6 +42,13 @@ sync: .venv/.installed  ## make the labs out of their solutions, and each notebo
 	$(PY) tools/labs.py
 	$(PY) tools/notebooks.py sync
 	$(PY) tools/results_page.py
+
+book: .venv/.installed  ## make the HTML book: build/book/index.html
+	$(PY) tools/browser_page.py
+	$(PY) -m sphinx -q -W --keep-going -c book . build/book
+
+pdf: .venv/.installed  ## print the chapter to build/chapter.pdf, with Chromium
+	$(PY) tools/book_pdf.py
 
 results: .venv/.installed  ## measure what is missing of the results that are quoted: make results REAL=FOLDER (hours)
 	$(PY) experiments/transfer.py $(if $(REAL),"$(REAL)")

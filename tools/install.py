@@ -15,7 +15,13 @@ ROOT = Path(__file__).resolve().parents[1]
 ENV = ROOT / ".venv"
 STAMP = ENV / ".installed"  # written last: an interrupted installation leaves none, and is taken up again
 PYTHON = ENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-PROJECT = ["-c", "constraints.txt", "-e", ".[dev]"]
+PROJECT = ["-e", ".[dev]"]
+# Which versions of other packages: make test VERSIONS=oldest. Only uv can find the oldest.
+VERSIONS = {
+    "tested": ["-c", "constraints.txt"],
+    "oldest": ["--resolution", "lowest-direct"],
+    "newest": ["--upgrade", "--prerelease", "allow"],
+}
 
 NO_VENV = """The environment .venv could not be made with {python}.
 On Debian and Ubuntu the module for it is a package of its own:
@@ -92,10 +98,13 @@ def install():
     pip = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check"]
     uv = [str(PYTHON), "-m", "uv", "pip", "install", "--python", str(PYTHON), "--compile-bytecode"]
     print("Installing into .venv: up to 3 GB to fetch and 7 GB on the disk.", flush=True)
-    if run([*pip, "--quiet", "-c", "constraints.txt", "uv"]) and run(uv + PROJECT):
+    chosen = VERSIONS[os.environ.get("VERSIONS", "tested")]
+    if run([*pip, "--quiet", *VERSIONS["tested"], "uv"]) and run(uv + chosen + PROJECT):
         return True
+    if chosen != VERSIONS["tested"]:
+        return False
     print("uv could not be had or failed: installing with pip, which takes a few minutes longer.", flush=True)
-    return run(pip + PROJECT)
+    return run(pip + chosen + PROJECT)
 
 
 def run(command):

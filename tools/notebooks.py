@@ -16,6 +16,7 @@ import base64
 import copy
 import functools
 import hashlib
+import importlib.metadata
 import io
 import json
 import math
@@ -41,6 +42,12 @@ from tlcourse.measurements.claims import CLAIM_OUTPUTS, NOT_SO
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("chapter12", "labs", "solutions")
 TIMES = ROOT / "tlcourse" / "measurements" / "data" / "run_times.json"
+# The first cell of every notebook where the repository's address is set: Colab and Kaggle get nothing but the notebook.
+SETUP = """try:
+    import tlcourse
+except ImportError:
+    %pip install --quiet "tlhelpers[course,language] @ git+{address}"
+    import tlcourse"""
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 CELL_LIMIT = 600  # seconds; one cell that takes longer is stuck
 SIZE_LIMIT = 600_000  # bytes of a notebook's file; a larger one is slow to open, to clone and to compare
@@ -120,7 +127,16 @@ def build(source: Path) -> Any:
         if kind := {"answer", "check"} & set(cell.metadata.get("tags", [])):
             exercise = found[1] if (found := re.search(r'lab\.check\(\s*"([\w-]+)"', cell.source)) else exercise
             cell["id"] = f"{kind.pop()}-{exercise}"
+    code = [number for number, cell in enumerate(book.cells) if cell.cell_type == "code"]
+    if code and (address := repository()):
+        book.cells.insert(code[0], nbformat.v4.new_code_cell(SETUP.format(address=address), id="setup"))
     return book
+
+
+def repository() -> str:
+    """The address of the course's repository, which pyproject.toml sets as [project.urls] Repository; "" if not."""
+    links = importlib.metadata.metadata("tlhelpers").get_all("Project-URL") or []
+    return dict(link.split(", ", 1) for link in links).get("Repository", "")
 
 
 def sizes(source: Path) -> dict[str, int]:

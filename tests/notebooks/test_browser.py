@@ -1,6 +1,5 @@
 """The explorers in a real JupyterLab, in a real browser: a reader opens the notebook, runs it, and moves a control."""
 
-import os
 import re
 import shutil
 import time
@@ -11,7 +10,6 @@ from PIL import Image
 from toy import ROOT, cases
 
 NOTEBOOK = "chapter12/12_7_explorers.ipynb"
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
 RUNS, ANSWERS = 420, 60  # seconds, on a busy machine: the notebook, a control
 HARMLESS = re.compile(r"favicon|ResizeObserver loop|Autofill|source map", re.IGNORECASE)
 
@@ -31,16 +29,6 @@ def until(condition, seconds, failure):
 
 
 @pytest.fixture(scope="module")
-def chromium():
-    pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
-    pytest.importorskip("jupyterlab", reason="JupyterLab is not installed")
-    found = os.environ.get("TL_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
-        pytest.skip("no Chromium: none of " + ", ".join(NAMES) + " is there, and TL_CHROMIUM names none")
-    return found
-
-
-@pytest.fixture(scope="module")
 def log(tmp_path_factory):
     """The file to which JupyterLab logs; everything else of it lies beside."""
     return tmp_path_factory.mktemp("lab") / "lab.log"
@@ -49,6 +37,7 @@ def log(tmp_path_factory):
 @pytest.fixture(scope="module")
 def address(chromium, log):
     """Of the notebook in a JupyterLab that was opened as by `make lab`, with the token."""
+    pytest.importorskip("jupyterlab", reason="JupyterLab is not installed")
     course = log.parent / "course"
     (course / "chapter12").mkdir(parents=True)
     shutil.copy(ROOT / NOTEBOOK, course / NOTEBOOK)
@@ -57,38 +46,32 @@ def address(chromium, log):
 
 
 @pytest.fixture(scope="module")
-def page(chromium, address):
+def page(browser, address):
     """The notebook, opened and run to its end."""
-    from playwright.sync_api import sync_playwright
+    opened = browser.new_page(viewport={"width": 900 + 330, "height": 1400})  # 900 for the notebook itself
+    opened.set_default_timeout(1000 * ANSWERS)
+    opened.on("pageerror", lambda error: COMPLAINTS.append(f"uncaught: {error}"))
+    opened.on("console", lambda m: COMPLAINTS.append(m.text) if m.type == "error" else None)
+    opened.goto(address, timeout=1000 * STARTS)
+    opened.locator(".jp-Notebook .jp-RenderedMarkdown h1", has_text="Explorers").wait_for(timeout=1000 * STARTS)
+    idle = opened.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")
+    idle.wait_for(timeout=1000 * STARTS)
+    waiting = opened.locator(".jp-InputPrompt", has_text="[*]")
 
-    options = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    options.append("--disable-dev-shm-usage")  # containers have little of it
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=options)
-        opened = browser.new_page(viewport={"width": 900 + 330, "height": 1400})  # 900 for the notebook itself
-        opened.set_default_timeout(1000 * ANSWERS)
-        opened.on("pageerror", lambda error: COMPLAINTS.append(f"uncaught: {error}"))
-        opened.on("console", lambda m: COMPLAINTS.append(m.text) if m.type == "error" else None)
-        opened.goto(address, timeout=1000 * STARTS)
-        opened.locator(".jp-Notebook .jp-RenderedMarkdown h1", has_text="Explorers").wait_for(timeout=1000 * STARTS)
-        idle = opened.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")
-        idle.wait_for(timeout=1000 * STARTS)
-        waiting = opened.locator(".jp-InputPrompt", has_text="[*]")
+    def started():  # JupyterLab may miss the command while it is still opening the notebook
+        opened.locator("li.lm-MenuBar-item", has_text=re.compile("^Run$")).click()
+        opened.locator("li.lm-Menu-item", has_text=re.compile("^Run All Cells$")).click()
+        opened.wait_for_timeout(3000)
+        return bool(waiting.count())
 
-        def started():  # JupyterLab may miss the command while it is still opening the notebook
-            opened.locator("li.lm-MenuBar-item", has_text=re.compile("^Run$")).click()
-            opened.locator("li.lm-Menu-item", has_text=re.compile("^Run All Cells$")).click()
-            opened.wait_for_timeout(3000)
-            return bool(waiting.count())
+    def ended():
+        assert (errors := outputs(opened, "error").all_inner_texts()) == [], errors
+        return (idle.count(), waiting.count(), explorers(opened).count()) == (1, 0, 4)
 
-        def ended():
-            assert (errors := outputs(opened, "error").all_inner_texts()) == [], errors
-            return (idle.count(), waiting.count(), explorers(opened).count()) == (1, 0, 4)
-
-        until(started, STARTS, lambda: "the notebook did not start")
-        until(ended, RUNS, lambda: f"the notebook did not end in {RUNS} s")
-        yield opened
-        browser.close()
+    until(started, STARTS, lambda: "the notebook did not start")
+    until(ended, RUNS, lambda: f"the notebook did not end in {RUNS} s")
+    yield opened
+    opened.close()
 
 
 def explorers(page):

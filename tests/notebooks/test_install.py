@@ -161,7 +161,7 @@ def test_everyone_names_the_same_pythons_and_extras():
     assert PROJECT["requires-python"] == f">=3.{minors.start},<3.{minors.stop}"
     assert {f"Programming Language :: Python :: 3.{minor}" for minor in minors} < {*PROJECT["classifiers"]}
     assert [f"python {PROJECT['requires-python']}", "pip", {"pip": ["-c constraints.txt", "-e .[dev]"]}] == CONDA
-    assert {*diagnosis.EXTRAS, "dev", "bench"} == {*PROJECT["optional-dependencies"]}
+    assert {*diagnosis.EXTRAS, "dev", "bench", "book"} == {*PROJECT["optional-dependencies"]}
 
 
 @pytest.mark.parametrize("system", ["linux Linux posix x86_64", "darwin Darwin posix arm64", "win32 Windows nt AMD64"])

@@ -191,3 +191,13 @@ def test_a_missing_or_broken_notebook_is_named(pair):
     assert "not a readable notebook" in notebooks.pair_faults(pair)[0]
     notebooks.notebook_of(pair).unlink()
     assert "missing" in notebooks.pair_faults(pair)[0]
+
+
+def test_where_the_repository_is_known_a_notebook_can_install_the_course(monkeypatch):
+    source = ROOT / "labs" / "source" / "lab1_concepts.py"
+    before = notebooks.build(source).cells
+    monkeypatch.setattr(notebooks, "repository", lambda: "https://example.org/course")
+    after = notebooks.build(source).cells
+    first = next(number for number, cell in enumerate(after) if cell.cell_type == "code")
+    assert after[first].source.endswith('@ git+https://example.org/course"\n    import tlcourse')
+    assert [cell.id for cell in after[:first] + after[first + 1 :]] == [cell.id for cell in before]
