@@ -22,6 +22,7 @@ VERSIONS = {
     "oldest": ["--resolution", "lowest-direct"],
     "newest": ["--upgrade", "--prerelease", "allow"],
 }
+CHOSEN = os.environ.get("VERSIONS", "tested")
 
 NO_VENV = """The environment .venv could not be made with {python}.
 On Debian and Ubuntu the module for it is a package of its own:
@@ -61,6 +62,8 @@ def unfit(version, system, machine):
         )
     if (system, machine) == ("darwin", "x86_64"):
         return "PyTorch has no builds for Intel Macs. On an Apple processor, install an arm64 Python and use that."
+    if CHOSEN not in VERSIONS:
+        return f"VERSIONS is '{CHOSEN}'; expected {', '.join(VERSIONS)}."
     return None
 
 
@@ -98,13 +101,12 @@ def install():
     pip = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check"]
     uv = [str(PYTHON), "-m", "uv", "pip", "install", "--python", str(PYTHON), "--compile-bytecode"]
     print("Installing into .venv: up to 3 GB to fetch and 7 GB on the disk.", flush=True)
-    chosen = VERSIONS[os.environ.get("VERSIONS", "tested")]
-    if run([*pip, "--quiet", *VERSIONS["tested"], "uv"]) and run(uv + chosen + PROJECT):
+    if run([*pip, "--quiet", *VERSIONS["tested"], "uv"]) and run(uv + VERSIONS[CHOSEN] + PROJECT):
         return True
-    if chosen != VERSIONS["tested"]:
+    if CHOSEN != "tested":
         return False
     print("uv could not be had or failed: installing with pip, which takes a few minutes longer.", flush=True)
-    return run(pip + chosen + PROJECT)
+    return run(pip + VERSIONS[CHOSEN] + PROJECT)
 
 
 def run(command):

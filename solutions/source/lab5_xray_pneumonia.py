@@ -855,7 +855,7 @@ def head_odds(network, features):
     """Log-odds of pneumonia from features."""
     with torch.inference_mode():
         logits = tl.get_head(network)(features.to(profile.device))
-    return (logits[:, 1] - logits[:, 0]).double().cpu().numpy()
+    return (logits[:, 1] - logits[:, 0]).cpu().double().numpy()
 
 
 from tlhelpers.data.splits import split_indices

@@ -114,6 +114,15 @@ def test_pip_takes_over_from_uv_and_says_so(install, culprit, capsys):
     assert "uv could not be had or failed: installing with pip" in capsys.readouterr().out
 
 
+def test_other_versions_are_for_uv_alone_and_a_mistyped_choice_is_told(install, capsys):
+    install.CHOSEN, install.fails = "oldest", lambda command: command[-1] == ".[dev]"
+    assert install.main() == 1
+    assert install.calls[-1][-4:] == ["--resolution", "lowest-direct", "-e", ".[dev]"]
+    install.CHOSEN = "latest"
+    assert install.main() == 1
+    assert "VERSIONS is 'latest'; expected tested, oldest, newest" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("step", "told"), [("venv", "apt install python3-venv"), ("install", "same command again")])
 def test_a_step_that_fails_is_explained_and_ends_the_installation(step, told, install, capsys):
     install.fails = lambda command: step in command
