@@ -31,9 +31,11 @@ test-all: lint  ## the same with the slow tests: installation, a browser, traini
 	$(if $(NOTEBOOKS),$(PYTEST) --dist loadfile --nbval $(NOTEBOOKS))
 
 lint: .venv/.installed  ## check style, format and types
+ifeq ($(filter oldest newest,$(VERSIONS)),)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+endif
 
 run: .venv/.installed  ## execute every notebook, without a screen
 	$(PY) tools/notebooks.py run
@@ -45,7 +47,9 @@ sync: .venv/.installed  ## make the labs out of their solutions, and each notebo
 
 book: .venv/.installed  ## make the HTML book: build/book/index.html
 	$(PY) tools/browser_page.py
-	$(PY) -m sphinx -q -W --keep-going -c book . build/book
+	rm -rf build/book build/doctrees build/jupyter_execute
+	$(PY) -m sphinx -q -W --keep-going -c book -d build/doctrees . build/book
+	@echo "The book is in build/book. To read all of it: $(PY) tools/serve_book.py"
 
 pdf: .venv/.installed  ## print the chapter to build/chapter.pdf, with Chromium
 	$(PY) tools/book_pdf.py

@@ -7,8 +7,8 @@ import signal
 os.environ["TQDM_DISABLE"] = "1"
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # why: tlhelpers/__init__.py; read when torch is first imported
 
-# Under `make test`, a make that a test starts would take over options and announce its level.
-for _name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
+# Under `make test`, a make that a test starts would take over options and variables, and announce its level.
+for _name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "VERSIONS"):
     os.environ.pop(_name, None)
 
 # A shell starts background jobs, and some CI its steps, with Ctrl-C ignored; tests that press it would wait in vain.

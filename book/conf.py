@@ -41,8 +41,8 @@ html_title = project
 html_static_path = ["static"]
 html_css_files = ["book.css"]
 html_extra_path = ["extra"]
-if (browser := HERE.parent / "build" / "extra").is_dir():  # made by tools/browser_page.py
-    html_extra_path.append(str(browser))
+if (HERE.parent / "build" / "extra" / "browser" / "index.html").is_file():  # made by tools/browser_page.py
+    html_extra_path.append("../build/extra")
     tags.add("browser")  # noqa: F821 (Sphinx defines it)
 html_copy_source = False
 html_show_search_summary = False  # it would fetch pages, which a browser refuses for files
@@ -55,6 +55,7 @@ html_theme_options = {
 if address := repository():  # links to it are left out where it is not set
     html_theme_options |= {
         "repository_url": address,
+        "repository_branch": "main",
         "use_repository_button": True,
         "use_issues_button": True,
         "launch_buttons": {"binderhub_url": "https://mybinder.org", "colab_url": "https://colab.research.google.com"},

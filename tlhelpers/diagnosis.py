@@ -87,7 +87,7 @@ def check_python() -> Verdict:
 
 def check_packages() -> Verdict:
     """Every required package is installed in a version that will do; what only an extra needs gives a note."""
-    advice = PIP + (f'-e "{CHECKOUT}[dev]"' if CHECKOUT else '--upgrade "tlhelpers[course]"')
+    advice = PIP + (f'-e "{CHECKOUT}[dev]"' if CHECKOUT else '--upgrade "tlhelpers[notebooks,course]"')
     try:
         from packaging.requirements import Requirement
 

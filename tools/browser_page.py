@@ -3,12 +3,13 @@
     python tools/browser_page.py [FOLDER]    default: build/extra/browser, from where `make book` takes it
 
 The runtime is onnxruntime-web, from the npm registry, checked against the digest below. Without npm or a network the
-page is left out. What is large is made once.
+page is left out, and the exit code is 0. What is large is made once.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -46,14 +47,16 @@ class LastMaps(torch.nn.Module):
 def main() -> int:
     """Make the folder; returns the exit code."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "build" / "extra" / "browser"
-    made = folder / "examples" / "list.json"  # written last
-    if not made.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        if not fetch_runtime(folder):
-            shutil.rmtree(folder)
-            return 0
-        export_network(folder)
-        write_examples(made.parent)
+    stamp, this = folder / "made-by.txt", hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    if not stamp.is_file() or stamp.read_text(encoding="utf8") != this:
+        shutil.rmtree(folder, ignore_errors=True)
+        with tempfile.TemporaryDirectory() as scratch:
+            if not fetch_runtime(Path(scratch)):
+                return 0
+            export_network(Path(scratch))
+            write_examples(Path(scratch) / "examples")
+            shutil.copytree(scratch, folder)
+        stamp.write_text(this, encoding="utf8")
     shutil.copytree(ROOT / "book" / "browser", folder, dirs_exist_ok=True)
     return 0
 
@@ -64,12 +67,13 @@ def fetch_runtime(folder: Path) -> bool:
         print("The browser page is left out: npm is not installed.")
         return False
     with tempfile.TemporaryDirectory() as scratch:
-        command = [npm, "pack", RUNTIME, "--silent", "--pack-destination", scratch]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
+        command = [npm, "pack", RUNTIME, "--silent", "--fetch-retries=1", "--pack-destination", scratch]
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run(command, capture_output=True, timeout=300)
+        archive = next(Path(scratch).glob("*.tgz"), None)
+        if archive is None:
             print(f"The browser page is left out: npm could not fetch {RUNTIME}.")
             return False
-        archive = next(Path(scratch).glob("*.tgz"))
         if base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode() != SHA512:
             raise SystemExit(f"what npm fetched is not the {RUNTIME} that was checked; nothing of it is used")
         with tarfile.open(archive) as packed:

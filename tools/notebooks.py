@@ -128,8 +128,8 @@ def build(source: Path) -> Any:
             exercise = found[1] if (found := re.search(r'lab\.check\(\s*"([\w-]+)"', cell.source)) else exercise
             cell["id"] = f"{kind.pop()}-{exercise}"
     code = [number for number, cell in enumerate(book.cells) if cell.cell_type == "code"]
-    if code and (address := repository()):
-        book.cells.insert(code[0], nbformat.v4.new_code_cell(SETUP.format(address=address), id="setup"))
+    if code and source.is_relative_to(ROOT) and (address := repository()):
+        book.cells.insert(code[0], nbformat.v4.new_code_cell(SETUP.format(address=address), id=f"setup-{source.stem}"))
     return book
 
 

@@ -58,20 +58,22 @@ export function prepare({ data, width, height }, { resize, size, interpolation }
 /** A file's pixels, upright and on white where it is transparent. */
 export async function decode(file) {
   const image = await createImageBitmap(file, { imageOrientation: "from-image", colorSpaceConversion: "none" });
-  const canvas = new OffscreenCanvas(image.width, image.height), context = canvas.getContext("2d");
+  const canvas = document.createElement("canvas"), context = canvas.getContext("2d", { willReadFrequently: true });
+  [canvas.width, canvas.height] = [image.width, image.height];
   context.fillStyle = "white";
   context.fillRect(0, 0, image.width, image.height);
   context.drawImage(image, 0, 0);
-  return context.getImageData(0, 0, image.width, image.height);
+  image.close();
+  return context.getImageData(0, 0, canvas.width, canvas.height);
 }
 
-/** Load the network; gives a function from a file to {pixels, map, places, features}. */
+/** Load the network; gives a function from decoded pixels to {pixels, size, map, places, features}. */
 export async function load() {
   const facts = await (await fetch("network.json")).json();
   ort.env.wasm.numThreads = 1; // more would need headers that a plain server does not send
   const session = await ort.InferenceSession.create("network.onnx", { executionProviders: ["wasm"] });
-  return async (file) => {
-    const pixels = prepare(await decode(file), facts), area = facts.size ** 2, input = new Float32Array(3 * area);
+  return async (image) => {
+    const pixels = prepare(image, facts), area = facts.size ** 2, input = new Float32Array(3 * area);
     for (let i = 0; i < 3 * area; i++) {
       const c = i % 3;
       input[c * area + (i - c) / 3] = (pixels[i] / 255 - facts.mean[c]) / facts.std[c];

@@ -35,7 +35,7 @@ def log(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def address(chromium, log):
+def address(browser, log):
     """Of the notebook in a JupyterLab that was opened as by `make lab`, with the token."""
     pytest.importorskip("jupyterlab", reason="JupyterLab is not installed")
     course = log.parent / "course"
@@ -70,8 +70,7 @@ def page(browser, address):
 
     until(started, STARTS, lambda: "the notebook did not start")
     until(ended, RUNS, lambda: f"the notebook did not end in {RUNS} s")
-    yield opened
-    opened.close()
+    return opened
 
 
 def explorers(page):

@@ -195,8 +195,10 @@ def test_a_missing_or_broken_notebook_is_named(pair):
 
 def test_where_the_repository_is_known_a_notebook_can_install_the_course(monkeypatch):
     source = ROOT / "labs" / "source" / "lab1_concepts.py"
+    address = ""
+    monkeypatch.setattr(notebooks, "repository", lambda: address)
     before = notebooks.build(source).cells
-    monkeypatch.setattr(notebooks, "repository", lambda: "https://example.org/course")
+    address = "https://example.org/course"
     after = notebooks.build(source).cells
     first = next(number for number, cell in enumerate(after) if cell.cell_type == "code")
     assert after[first].source.endswith('@ git+https://example.org/course"\n    import tlcourse')
