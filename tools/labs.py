@@ -4,8 +4,8 @@
     python tools/labs.py check           only say which are not in step
     python tools/labs.py wrong [PATTERN] run solutions with every wrong answer of tests/data/wrong_answers put before
                                          the right one, and say which of them are not told what is wrong
-    python tools/labs.py table           minutes, exercises, lines, points and tested wrong answers of each lab; counting
-                                         the latter runs unit tests, for some minutes
+    python tools/labs.py table           minutes, exercises, lines, points and tested wrong answers of each lab
+                                         (to count these, unit tests are run)
 
 In a solution, what the learner is to write stands between two comments:
 
