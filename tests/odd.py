@@ -261,7 +261,7 @@ def grey_levels(bits, white_is_zero):
     ramp = np.arange(256).reshape(8, 32) * ((1 << bits) - 1) // 255
     path = Path("ramp.tif")
     path.write_bytes(tiff((1 << bits) - 1 - ramp if white_is_zero else ramp, bits, white_is_zero))
-    return [p[0] for p in tl.open_image(path).get_flattened_data()]
+    return np.asarray(tl.open_image(path))[..., 0].ravel().tolist()
 
 
 def fresh_profile(name, value):

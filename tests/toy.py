@@ -11,6 +11,7 @@ from PIL import Image
 
 import tlhelpers as tl
 from tlhelpers import DataCard, ImageData, ImageSplit
+from tlhelpers.__main__ import main
 from tlhelpers.models.families import ARCHS
 
 try:
@@ -98,3 +99,20 @@ def toy_network(arch="resnet18", last=None, seed=0, size=64):
 def same_weights(one, other):
     """Whether two networks have the same parameters and buffers, bit for bit."""
     return tl.changed(one, tl.snapshot(other)) == []
+
+
+def image_folder(root, count, classes=CLASSES):
+    """Write images of two classes in turn, two of each "patient"."""
+    for index in range(count):
+        place = root / classes[index % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        ToyImages(0)(index).save(place / f"patient{index // 4}_{index}.png")
+    return root
+
+
+QUICK_TRAINING = ["--weights", "none", "--arch", "resnet18", "--size", "32", "--epochs", "1", "--batch-size", "8"]
+
+
+def train(folder, *options):
+    """The exit code of `tlhelpers train` for a folder, with a quick training."""
+    return main(["train", str(folder), *QUICK_TRAINING, *map(str, options)])

@@ -28,7 +28,6 @@ from .measurements.results import in_points as in_points
 from .measurements.results import load_results as load_results
 from .medical.calibration import calibration_error as calibration_error
 from .medical.calibration import calibration_table as calibration_table
-from .medical.calibration import fit_temperature as fit_temperature
 from .medical.calibration import to_probabilities as to_probabilities
 from .medical.clinical import clinical_scores as clinical_scores
 from .medical.clinical import patient_bootstrap as patient_bootstrap
@@ -38,4 +37,3 @@ from .medical.report import ClinicalReport as ClinicalReport
 from .medical.report import ReportError as ReportError
 from .phantom.dataset import phantom_masks as phantom_masks
 from .phantom.dataset import phantom_table as phantom_table
-from .phantom.flawed_dataset import flawed_dataset as flawed_dataset

@@ -41,15 +41,13 @@ def export_folder(data: ImageData, root: str | os.PathLike[str]) -> Path:
 
 def _claim(root: Path, identity: dict[str, object]) -> None:
     """Mark a new folder with what it will hold; refuse one that holds anything else."""
-    manifest = root / MANIFEST
-    if manifest.exists():
-        if json.loads(manifest.read_text(encoding="utf8")) != identity:
-            raise DataError(f"{root} holds the export of other data; delete it, or name another folder")
-        return
-    if root.exists() and not root.is_dir():
-        raise DataError(f"{root} is a file; name a folder for the export of '{identity['data']}'")
-    if root.exists() and any(root.iterdir()):
-        raise DataError(f"{root} is not empty and was not made by tc.export_folder; name a new folder")
-    make_folder(root)
-    with atomic_write(manifest) as file:
-        file.write(json.dumps(identity).encode())
+    manifest, text = root / MANIFEST, json.dumps(identity)
+    if root.is_file() or (root.is_dir() and any(root.iterdir()) and not manifest.exists()):
+        found = "is a file" if root.is_file() else "is not empty and was not made by tc.export_folder"
+        raise DataError(f"{root} {found}; name a new folder for the export of '{identity['data']}'")
+    if manifest.exists() and manifest.read_text(encoding="utf8") != text:
+        raise DataError(f"{root} holds the export of other data; delete it, or name another folder")
+    if not manifest.exists():
+        make_folder(root)
+        with atomic_write(manifest) as file:
+            file.write(text.encode())

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shlex
 import signal
 import sys
 import threading
@@ -19,7 +20,8 @@ from tlhelpers.errors import TLError, TrainingError, WeightsError
 from tlhelpers.files import atomic_write, make_folder, user_path
 
 WEIGHTS_FILE = "model.safetensors"
-RESULTS = (WEIGHTS_FILE, "history.csv", "report.json", "seeds.json")
+SHARED = ("report.html", "model_card.md", "model.onnx", "model.int8.onnx", "model.pt2")  # by `report` and `export`
+RESULTS = (WEIGHTS_FILE, "history.csv", "report.json", "seeds.json", *SHARED)
 CHECKPOINTS = ("best.safetensors", "last.pt")  # what `fit` writes after each epoch
 
 
@@ -29,6 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     options = _parser().parse_args(arguments)
+    options.line = shlex.join(["tlhelpers", *(sys.argv[1:] if arguments is None else arguments)])
     before = signal.getsignal(signal.SIGTERM)
     if in_main_thread := threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, functools.partial(_interrupt, os.getpid()))
@@ -179,9 +182,10 @@ def _load(options: argparse.Namespace) -> Any:
     options.places = {seed: out / f"seed{seed}" if out and len(seeds) > 1 else out for seed in seeds}
     options.stale = [] if out is None else _claim(out, options)
     name = profile.data if options.data is None else options.data
-    given = {"groups": options.group, "on_bad": options.on_bad, "seed": options.split_seed}
-    given = {option: value for option, value in given.items() if value is not None}
-    data = tl.load_data(user_path(name) if user_path(name).exists() else name, **given)
+    given = {"groups": options.group and options.group.pattern, "on_bad": options.on_bad, "seed": options.split_seed}
+    options.given = {option: value for option, value in given.items() if value is not None}
+    options.source = str(user_path(name).absolute()) if user_path(name).exists() else name
+    data = tl.load_data(options.source, **options.given)
     for split in data.splits():
         split.workers = options.workers
     return data
@@ -206,8 +210,8 @@ def _train_once(data: Any, options: argparse.Namespace, seed: int, place: Path |
     options.stale = []
     settings = {"batch_size": options.batch_size, "augment": not options.no_augment, "seed": seed}
     if options.recipe:
-        limits = {"minutes": options.minutes or 3.0, "batch_size": options.batch_size}
-        run = tl.train_within(model, data, **limits, seed=seed, checkpoint=place)
+        size, minutes = options.batch_size, options.minutes or 3.0
+        run = tl.train_within(model, data, minutes, batch_size=size, seed=seed, checkpoint=place)
     else:
         settings |= {"epochs": options.epochs, "keep": options.keep}
         run = tl.fit(model, data, lr=lr, checkpoint=place, resume=options.resume, **settings)
@@ -226,11 +230,13 @@ def _train_once(data: Any, options: argparse.Namespace, seed: int, place: Path |
         text += f"test {test}, balanced {test.balanced_accuracy:.1%}"
         result |= {"test_accuracy": test.accuracy, "test_low": test.interval[0], "test_high": test.interval[1]}
         result |= {"test_balanced_accuracy": test.balanced_accuracy, "test_images": len(data.test)}
-    result["seconds"] = round(time.perf_counter() - start, 1)
+    used, result["seconds"] = tl.current_profile(), round(time.perf_counter() - start, 1)
     line = f"seed {seed}: {text}; {result['seconds']:.0f} s"
     if place is not None:
         _write(place / "history.csv", run.history.to_csv())
-        _write(place / "report.json", json.dumps({"data": data.name, **result}, indent=1))
+        facts = {"data": data.name, "source": options.source, "options": options.given, "command": options.line}
+        facts |= {**result, "notes": run.notes, "device": used.device.type, "precision": used.precision}
+        _write(place / "report.json", json.dumps(facts, indent=1))
         tl.save(model, place / WEIGHTS_FILE)
         print(f"kept in {place}: {WEIGHTS_FILE}, history.csv, report.json")
     return result, line, run.stopped
@@ -267,7 +273,7 @@ def _write(path: Path, text: str) -> None:
         file.write(text.encode())
 
 
-def _weights_of(run: Path) -> Path:
+def weights_of(run: Path) -> Path:
     """The file with the weights of a run; of an unfinished one, which has no newer, those of its best epoch so far."""
     found = [run / name for name in (WEIGHTS_FILE, CHECKPOINTS[0]) if (run / name).exists()]
     if found or not run.is_dir():
@@ -280,7 +286,7 @@ def _weights_of(run: Path) -> Path:
 def _predict(options: argparse.Namespace) -> int:
     import tlhelpers as tl
 
-    model = tl.load(_weights_of(user_path(options.run)))
+    model = tl.load(weights_of(user_path(options.run)))
     answers: list[dict[str, Any]] = []
     for image in options.images:
         try:

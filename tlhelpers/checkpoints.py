@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from torch import nn
 
 from tlhelpers.errors import CheckpointError
-from tlhelpers.files import atomic_write, make_folder, remove_leftovers, user_path
+from tlhelpers.files import atomic_write, make_folder, user_path
 from tlhelpers.models.cards import ModelCard
 from tlhelpers.models.families import ARCHS
 from tlhelpers.models.saving import save
@@ -39,7 +39,8 @@ class CheckpointFolder:
             make_folder(self.folder)
             self._lock.acquire(timeout=0)
             for path in (self.path, self.best_path):
-                remove_leftovers(path)  # nobody else writes here
+                for part in self.folder.glob(f".{path.name}.*.part"):  # of a killed process: nobody else writes here
+                    part.unlink(missing_ok=True)
         except Timeout as error:
             raise CheckpointError(f"another run is writing to {self.folder} just now: wait, or name another") from error
         except OSError as error:

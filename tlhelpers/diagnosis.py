@@ -20,7 +20,7 @@ PACKAGE = Path(__file__).resolve().parent
 CHECKOUT = PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").is_file() else None
 PIP = f'    "{sys.executable}" -m pip install ' + (f'-c "{CHECKOUT / "constraints.txt"}" ' if CHECKOUT else "")
 OLDEST, NEWEST = (3, 10), (3, 13)  # as in pyproject.toml
-EXTRAS = ("course", "notebooks", "full", "language")  # those that a reader may want
+EXTRAS = ("course", "notebooks", "full", "language", "export")  # those that a reader may want
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"  # as in models/weights.py
 
 Verdict = tuple[str, str, str]  # level, what was found, and the advice, which is shown unless the level is "ok"

@@ -1,7 +1,6 @@
 """Paths, checksums of files, and writing that a crash cannot leave half-done."""
 
 import contextlib
-import glob
 import hashlib
 import os
 import secrets
@@ -36,11 +35,7 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
     """The SHA-256 of a file: 64 lower-case hexadecimal digits."""
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 @contextlib.contextmanager
@@ -75,9 +70,3 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def remove_leftovers(target: Path) -> None:
-    """Remove temporary files that killed processes left beside `target`."""
-    for part in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
-        part.unlink(missing_ok=True)

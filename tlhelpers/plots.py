@@ -1,6 +1,8 @@
 """Figures. Each function returns a `Chart`."""
 
+import base64
 import functools
+import html
 import io
 from collections.abc import Sequence
 from typing import Any
@@ -76,6 +78,11 @@ class Chart(Figure):
         palette = None if flat else image.quantize(256, Image.Quantize.FASTOCTREE)  # with it, quantize dithers
         image.quantize(256, palette=palette).save(buffer, "PNG", optimize=True)
         return buffer.getvalue()
+
+    def html(self) -> str:
+        """The figure as an `<img>` with its text alternative, no wider than the page."""
+        data = base64.b64encode(self.png()).decode()
+        return f'<img style="max-width: 100%" alt="{html.escape(self.alt)}" src="data:image/png;base64,{data}">'
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         return {"image/png": self.png(), "text/plain": "<Chart>"}, {"image/png": {"alt": self.alt}}

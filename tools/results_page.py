@@ -43,7 +43,7 @@ ABOUT = {
         "from a folder of images to a saved model, usual mistakes included",
     ),
     "12_6_takeaways": ("12.6 What to remember", "a decision guide, fifteen claims and what was measured, a self-test"),
-    "12_7_explorers": ("12.7 Explorers", "four questions, and controls to answer them with"),
+    "12_7_explorers": ("12.7 Explorers", "three questions, and controls to answer them with"),
     "glossary": ("Glossary", "the terms of the chapter, one sentence each"),
     "lab1_concepts": ("Lab 1: the concepts", "four questions, four small experiments"),
     "lab2_vgg16_features": (

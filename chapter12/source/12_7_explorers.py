@@ -1,14 +1,13 @@
 # %% [markdown]
 # # 12.7 Explorers: try it yourself
 #
-# Four questions, and for each an explorer: controls around a figure. Answer first, then move the controls, then unfold the
+# Three questions, and for each an explorer: controls around a figure. Answer first, then move the controls, then unfold the
 # answer. Without a running kernel the page shows the figures alone.
 #
 # **What you will learn**
 #
 # * how the depth of fine-tuning and the number of images act together,
 # * what the layers of a network make of an image, one of yours included,
-# * how to read a learning-rate range test,
 # * what in an image a network takes as evidence for one class or another.
 #
 # **Time:** under a minute of computing on 2 CPU cores, and then as long as you like to play.
@@ -120,40 +119,7 @@ assert last[1] < first[1]
 print("The last layer has more channels than the first, and fewer positions.")
 
 # %% [markdown]
-# ## 3 Which learning rate?
-#
-# > **Question.** Where on the curve would you begin: where the loss is lowest, or where it falls fastest?
-#
-# A **learning-rate range test** (Smith 2017), also called learning-rate finder, trains for a few dozen steps while the
-# learning rate grows from step to step, and watches the loss. Afterwards the weights are put back.
-# <!-- given: Smith 2017, arXiv:1506.01186 -->
-
-# %% jupyter={"source_hidden": true} tags=["nbval-ignore-output"]
-small = tl.load_data("safari", size=64, per_class=20, val_per_class=5, test_per_class=5)
-learner = tl.freeze(tl.load_model("resnet18", classes=small.classes, size=64, seed=SEED))
-trial = tl.find_lr(learner, small, seed=SEED)
-trial
-
-# %% tags=["nbval-ignore-output"]
-tc.explorers.rate_view(trial, rate=trial.suggestion)
-
-# %% tags=["nbval-ignore-output"]
-tc.explorers.learning_rate(trial)
-
-# %% [markdown]
-# <details><summary>Answer</summary>
-#
-# Where it falls fastest, or somewhat below. Where the loss is lowest, the steps are nearly too large already. The test is
-# short and depends on its seed, and the loss at one learning rate depends on all steps before: take it as a place to begin,
-# and compare several learning rates on validation images.
-# </details>
-
-# %% jupyter={"source_hidden": true}
-assert trial.curve["lr"].min() < trial.suggestion <= trial.highest
-print("The loss falls fastest before it is lowest.")
-
-# %% [markdown]
-# ## 4 What speaks for a class?
+# ## 3 What speaks for a class?
 #
 # > **Question.** The network says "tiger cat". Which part of the image speaks for it? And what speaks for a class that is not
 # > there, "fox squirrel" say?
@@ -181,14 +147,12 @@ tc.explorers.grad_cam(model, images)
 # * **Depth:** with each method at its own learning rate and few images, the head alone beat training from scratch, and
 #   fine-tuning everything beat the head alone.
 # * **Feature maps** show what is left of an image at a layer: deeper means coarser, with more channels.
-# * **A learning-rate range test** gives a place to begin.
 # * **Grad-CAM** shows where the evidence for a class is, coarsely. It does not prove that the network looks at the right thing.
 #
 # **What to try next**
 #
 # * Upload an image with two animals in it and ask Grad-CAM about each.
 # * Upload a file that is no image, and see what the explorer says.
-# * Unfreeze `learner` with `tl.unfreeze(learner, last=2)` and run the test again. Where has the suggestion gone?
 
 # %% tags=["nbval-ignore-output"]
 print(f"This run took {time.perf_counter() - start:.0f} s.")

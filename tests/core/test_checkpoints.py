@@ -184,7 +184,10 @@ def test_a_full_disk_leaves_the_checkpoint_before_and_the_best_weights(tmp_path)
             fit(tmp_path, model=model, schedule="constant")
     assert not model.training, "the network is usable"
     assert not list(tmp_path.glob(".*.part"))
+    for name in (".last.pt.01.part", ".mine.part"):  # left by a killed process, and by somebody else
+        (tmp_path / name).touch()
     resumed = fit(tmp_path, resume=True, schedule="constant")
+    assert [path.name for path in tmp_path.glob(".*.part")] == [".mine.part"]
     assert len(resumed.history) == 3
     assert same_weights(resumed.model, whole.model)
 

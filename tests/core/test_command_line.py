@@ -9,26 +9,16 @@ import time
 
 import pytest
 from junk import plant_junk
-from toy import CLASSES, ToyImages, cases
+from toy import QUICK_TRAINING, cases, image_folder, train
 
 import tlhelpers as tl
 from tlhelpers.__main__ import main
-
-QUICK_TRAINING = ["--weights", "none", "--arch", "resnet18", "--size", "32", "--epochs", "1", "--batch-size", "8"]
-
-
-def train(folder, *options):
-    return main(["train", str(folder), *QUICK_TRAINING, *map(str, options)])
 
 
 @pytest.fixture
 def folder(tmp_path):
     """An image folder without splits: 12 images of each of two classes, two of each patient."""
-    for index in range(24):
-        place = tmp_path / "images" / CLASSES[index % 2]
-        place.mkdir(parents=True, exist_ok=True)
-        ToyImages(0)(index).save(place / f"patient{index // 4}_{index}.png")
-    return tmp_path / "images"
+    return image_folder(tmp_path / "images", 24)
 
 
 def test_train_then_predict(folder, tmp_path, capsys):

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from tlhelpers.files import atomic_write, remove_leftovers
+from tlhelpers.files import atomic_write
 
 
 @pytest.fixture
@@ -47,11 +47,3 @@ def test_links_and_the_usual_mode_stay(path):
     assert link.is_symlink()
     assert target.read_bytes() == b"new"
     assert target.stat().st_mode == path.stat().st_mode
-
-
-def test_what_killed_writers_left_goes_and_other_files_stay(path):
-    for name in (".f.01.part", ".g.01.part"):
-        path.with_name(name).touch()
-    remove_leftovers(path)
-    assert {file.name for file in path.parent.iterdir()} == {"f", ".g.01.part"}
-    assert path.read_bytes() == b"old"

@@ -53,9 +53,3 @@ def test_the_suggested_learning_rate_trains_and_the_far_end_does_not():
     assert "falls fastest" in result.plot().alt
     run = tl.fit(toy_network(last=0), toy_data(40, 8, 4), epochs=3, lr=result.suggestion, batch_size=8, augment=False)
     assert run.history["train_loss"].iloc[-1] < run.history["train_loss"].iloc[0]
-
-
-def test_the_proportions_of_learning_rates_are_kept():
-    model, data = toy_network(last=1, size=32), toy_data(20, 8, 4)
-    result = tl.find_lr(model, data, lr={"layer4": 0.01, "head": 0.1}, batch_size=8, steps=20)
-    assert result.curve["lr"].max() <= 0.1

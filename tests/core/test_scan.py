@@ -35,7 +35,7 @@ def link(target, at):
 
 def test_class_folders(tmp_path):
     report = scan_folder(make_classes(tmp_path / "train", {"dogs": 3, "cats": 2}))  # a split alone is a plain folder
-    assert (report.root, report.classes, report.noteworthy) == (tmp_path / "train", ("cats", "dogs"), False)
+    assert (report.root, report.classes, report.bad, report.notes) == (tmp_path / "train", ("cats", "dogs"), (), ())
     expected = [*(f"cats/00{i}.png" for i in range(2)), *(f"dogs/00{i}.png" for i in range(3))]
     assert [image.key for image in report.images] == expected
     for image in report.images:
@@ -73,7 +73,7 @@ def test_arrangements_are_understood_noted_or_refused(tmp_path, folders, expecte
     else:
         report = scan_folder(tmp_path)
         assert list(counts(report).items()) == list(expected.items()), "in this order"
-        assert bool(note) == report.noteworthy == (f"  note: {note}" in str(report))
+        assert bool(note) == bool(report.bad or report.notes) == (f"  note: {note}" in str(report))
 
 
 def test_texts_beside_the_classes_are_no_matter(tmp_path):
@@ -81,7 +81,7 @@ def test_texts_beside_the_classes_are_no_matter(tmp_path):
         (make_classes(tmp_path, {"train/a": 1, "train/b": 1}) / name).write_text("text")
     report = scan_folder(tmp_path)
     assert "not used, in no class folder: README.txt, train/labels.csv" in str(report)
-    assert not report.noteworthy
+    assert report.bad + report.notes == ()
 
 
 @cases(
@@ -118,7 +118,7 @@ def test_every_bad_file_is_named_and_nothing_else(tmp_path, base):
     junk = plant_junk(tmp_path)
     report = scan_folder(tmp_path)
     assert len(junk) >= 20
-    assert (report.images, report.classes, report.noteworthy) == (good.images, ("cats", "dogs"), True)
+    assert (report.images, report.classes, bool(report.bad or report.notes)) == (good.images, ("cats", "dogs"), True)
     assert {bad.key for bad in report.bad} == junk.keys()
     assert all(junk[bad.key] in bad.reason for bad in report.bad)
     table = report.table()
@@ -224,7 +224,7 @@ def test_linked_classes_and_files_are_followed(tmp_path):
     link(tmp_path / "elsewhere" / "one" / "000.png", tmp_path / "data" / "dogs" / "linked.png")
     report = scan_folder(tmp_path / "data")
     assert counts(report) == {"cats": 2, "dogs": 3}
-    assert not report.noteworthy
+    assert report.bad + report.notes == ()
 
 
 @pytest.mark.parametrize("workers", [1, 7])

@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 from PIL import Image
-from toy import cases, refused, run_python
+from toy import run_python
 
 import tlhelpers as tl
 from tlcourse.safari.scene import render_scene
@@ -89,20 +89,3 @@ def test_a_pickled_loader_is_small_and_draws_the_same_within_its_memory(name):
     again.load.capacity = 5
     assert digest(again) == first == digest(again)
     assert len(again.load._cache) == 5
-
-
-@cases(
-    "name, change, message",
-    ("safari", {"size": 16}, "size must be from 32 to 512 pixels, not 16"),
-    ("safari", {"per_class": 0}, "per_class must be 1 or more, not 0"),
-    ("safari", {"seed": -1}, "seed must be 0 or more, not -1"),
-    ("safari", {"colour": "red"}, "colour"),
-    ("phantom", {"size": 32}, "size must be from 48 to 512 pixels, not 32"),
-    ("phantom", {"per_patient": 0}, "per_patient must be 1 or more"),
-    ("phantom", {"prevalence": 1.5}, "prevalence of 'train' must be from 0 to 1, not 1.5"),
-    ("phantom", {"prevalence": {"tset": 0.5}}, "there is no split 'tset'; the splits are train, val, test"),
-    ("phantom", {"marker": -2}, "marker must be from -1 to 1, not -2"),
-    ("phantom", {"difficulty": 0}, "difficulty must be from 0.25 to 10, not 0"),
-)
-def test_arguments_out_of_range_are_named(name, change, message):
-    refused(tl.DataError, message, small, name, **change)

@@ -30,14 +30,6 @@ def runs():
     return table.assign(train=table["test"] + 0.1, setting="0.003", **named)
 
 
-@pytest.fixture
-def trial():
-    """A trial whose loss falls from 2 to 1 around 1e-3, and rises from 1e-1 on until it is 5."""
-    lr = np.logspace(-5, 0, 51)
-    smooth = 2 - 1 / (1 + np.exp(-4 * (np.log10(lr) + 3))) + 4.3 * np.clip(np.log10(lr) + 1, 0, None) ** 2
-    return tl.LRFinderResult(pd.DataFrame({"lr": lr, "loss": smooth, "smooth": smooth}), 1e-3, 1e-1)
-
-
 @pytest.fixture(scope="module")
 def network():
     tl.use_profile("quick", device="cpu", precision="fp32")
@@ -76,29 +68,12 @@ def test_depth_shows_its_setting_and_all_others(runs):
     assert "the highest is 82%, trained: from scratch" in chart.alt
 
 
-def test_settings_that_were_not_measured_or_cannot_be_are_refused(runs, trial, network):
+def test_settings_that_were_not_measured_or_cannot_be_are_refused(runs, network):
     for setting in ({"method": "layer1"}, {"per_class": 11}, {"data": "pets"}):
         given = {"data": "safari", "method": "head", "per_class": 10, **setting}
         refused(tl.DataError, "was measured", tc.explorers.depth_view, runs, **given)
-    refused(tl.DataError, "above 0", tc.explorers.rate_view, trial, rate=0.0)
     for show, image in ((tc.explorers.feature_maps_view, square()), (tc.explorers.feature_maps, {"red": square()})):
         refused(tl.ModelError, "'fc' is no layer with maps; the first are conv1, ", show, network, image, layer="fc")
-
-
-@cases(
-    "rate, expected",
-    (2e-5, "Far below"),
-    (5e-4, "a good place to begin"),
-    (1e-2, "near the edge"),
-    (0.3, "jumps about"),
-    (1.5, "never came this far: the loss had grown too much"),
-)
-def test_rate_view_marks_a_rate_and_says_what_to_expect(trial, rate, expected):
-    chart = tc.explorers.rate_view(trial, rate=rate)
-    assert expected in chart.alt
-    assert chart.axes[0].lines[-1].get_xdata()[0] == rate
-    calm = tl.LRFinderResult(trial.curve[trial.curve["lr"] < 0.1], trial.suggestion, trial.highest)
-    assert tc.explorers.rate_view(calm, rate=1.0).alt.endswith("The trial never came this far.")
 
 
 def test_maps_are_those_of_the_layer_before_a_relu_in_place(network):
@@ -109,11 +84,10 @@ def test_maps_are_those_of_the_layer_before_a_relu_in_place(network):
     torch.testing.assert_close(views.layer_maps(network, batch)["bn1"], expected, atol=1e-5, rtol=1e-4)
 
 
-def test_every_control_redraws_the_figure_and_has_a_label(runs, trial, network, shown):
+def test_every_control_redraws_the_figure_and_has_a_label(runs, network, shown):
     images = {"red": square(), "noise": noise()}
     for explorer, changes in (
         (tc.explorers.depth(runs), {"data": "flowers", "method": "everything", "per_class": 40}),
-        (tc.explorers.learning_rate(trial), {"rate": 0.2}),
         (tc.explorers.feature_maps(network, images), {"layer": "layer4", "image": "noise"}),
         (tc.explorers.grad_cam(network, images), {"target": 2, "layer": "layer2", "image": "noise"}),
     ):

@@ -8,8 +8,6 @@ import pandas as pd
 import pytest
 import torch
 from lab_answers import prove
-from PIL import Image
-from scipy.optimize import minimize_scalar
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 from torch.nn import functional
@@ -17,58 +15,8 @@ from torch.nn import functional
 import tlcourse as tc
 import tlhelpers as tl
 from tlcourse.labs import xray_reporting
-from tlcourse.phantom.flawed_dataset import FlawedDataset
 
 proved = partial(prove, "lab5_xray_pneumonia")
-
-
-def audit(table, images):
-    splits = table.groupby("patient")["split"].nunique()
-    content = pd.Series([(image.size, image.tobytes()) for image in images])
-    return {
-        "patients in two splits": list(splits[splits > 1].index),
-        "copies": list(table["file"][content.duplicated()]),
-    }
-
-
-def test_audit():
-    def but(finding, change):
-        return lambda t, images: {**audit(t, images), finding: change(t, images)}
-
-    def repeated(table, images, key=Image.Image.tobytes, **options):
-        return list(table["file"][pd.Series([key(image) for image in images]).duplicated(**options)])
-
-    def train_and_test(t, _):
-        return set(t["patient"][t["split"] == "train"]) & set(t["patient"][t["split"] == "test"])
-
-    two, copies = "patients in two splits", "copies"
-    wrongs = {
-        "several images are no fault": but(two, lambda t, _: t["patient"][t["patient"].duplicated()]),
-        "one who is in train and val is missed": but(two, train_and_test),
-        "it names none": but(two, lambda *_: []),
-        "the first of equal files is no copy": but(copies, partial(repeated, keep=False)),
-        "only those inside of splits are found": but(copies, lambda t, _: [t["file"][5]]),
-        "only those across splits are found": but(copies, lambda t, _: [t["file"][11]]),
-        "none found": but(copies, partial(repeated, key=id)),
-        "differs from another in one pixel": but(copies, partial(repeated, key=lambda i: i.tobytes()[1:])),
-        "copies: in a test two files repeat an earlier one": but(copies, lambda t, _: [t["file"][3]]),
-    }
-    proved("audit", audit, wrongs)
-
-
-def test_marker():
-    plain, marked = np.full((2, 6, 64, 64), 100, dtype=np.uint8)
-    marked[:4, 5:12, 6:13] = 240
-    wrongs = {
-        "give fractions of height and width": [8, 9],
-        "is it the other side?": [0.13, 0.86],
-        "row 0 is the top": [0.87, 0.15],
-        "that is in the chest": [0.6, 0.3],
-        "by chance only": [0.95, 0.95],
-        "they are not negative": [-0.1, 0.1],
-    }
-    delivery = FlawedDataset(None, [*map(Image.fromarray, marked)], [*map(Image.fromarray, plain)])
-    proved("marker", [0.13, 0.15], wrongs, delivery=delivery)
 
 
 def divide(patients, labels, seed):
@@ -197,25 +145,6 @@ def given(monkeypatch):
     return {"model": {"val": VAL[:2], "test": TEST[:2]}, "data": types.SimpleNamespace(**parts)}
 
 
-def test_temperature(given):
-    val, test, fit = VAL[:2], TEST[:2], tc.fit_temperature
-    right = fit(*val)
-
-    def by_accuracy(x, y):
-        return minimize_scalar(lambda t: ((tc.to_probabilities(x, t) > 0.5) != y).mean(), bounds=(0.1, 10)).x
-
-    wrongs = {
-        "was fitted on the test set": (fit, fit(*test)),
-        "not what it gives for the validation set": (fit, 2 * right),
-        "that is 1 / temperature": (lambda x, y: 1 / fit(x, y), right),
-        "the temperature's logarithm": (lambda x, y: np.log(fit(x, y)), right),
-        "does the optimisation start there": (lambda x, y: 1.0, right),
-        "above zero": (lambda x, y: -fit(x, y), right),
-        "has the least cross-entropy, it returns": (by_accuracy, right),
-    }
-    proved("temperature", (fit, right), wrongs, val_odds=val[0], val_labels=val[1], **given)
-
-
 def test_threshold(given):
     val, test = ((tc.to_probabilities(log_odds), labels) for log_odds, labels, _ in (VAL, TEST))
 
@@ -312,7 +241,6 @@ def test_report(given):
         "100 images were evaluated, and the test set has 160": reported(1, *split(0, count=50)),
         "not those of the test set": reported(1, *VAL),
         "the threshold was 0.5": reported(threshold=0.5),
-        "the temperature was 2": reported(temperature=2.0),
         "each image stands as a patient": reported(patients=np.arange(160)),
         "40 patients, and the test set has 80": reported(patients=TEST[2] // 2),
         "the AUC is turned round": reported(log_odds=-TEST[0]),

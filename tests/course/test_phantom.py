@@ -2,7 +2,6 @@
 images that follow the law of Beer and Lambert."""
 
 import copy
-import functools
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ import tlcourse as tc
 import tlhelpers as tl
 from tlcourse.phantom import film
 from tlcourse.phantom.anatomy import LUNG_BOXES, lung_radius, make_grid, random_chest
-from tlcourse.phantom.flawed_dataset import PLANTED
 
 
 def small(**change):
@@ -146,43 +144,6 @@ def test_other_images_have_no_masks():
     safari = tl.load_data("safari", size=32, per_class=1, val_per_class=1, test_per_class=1)
     for function in (tc.phantom_masks, tc.phantom_table):
         refused(tl.DataError, "not those of the data set 'phantom'", function, safari.train)
-
-
-@functools.cache
-def flawed():
-    return tc.flawed_dataset(size=48, patients=12)
-
-
-def test_the_flawed_data_set_has_its_faults_and_no_others_and_follows_the_seed():
-    table, images, plain = flawed()
-    assert list(table.columns) == ["file", "split", "patient", "label"]
-    assert len(table) == len(images) == len(plain) == 2 * (12 + 6 + 6) + PLANTED["copies"]
-    assert (table.groupby("patient")["split"].nunique() > 1).sum() == PLANTED["patients"]
-    assert table["patient"].nunique() == 12 + 6 + 6 + PLANTED["copies"]
-    assert len(images) - len({image.tobytes() for image in images}) == PLANTED["copies"]
-    assert [image.size for image in images].count((24, 24)) == PLANTED["odd sizes"]
-    assert table["file"].is_unique
-    assert set(table["split"]) == {"train", "val", "test"}
-    ill = (table["label"] == "PNEUMONIA").groupby(table["split"]).mean()
-    assert ill["test"] < ill["train"]
-    assert table.equals(tc.flawed_dataset(size=48, patients=12).table)
-    assert not table.equals(tc.flawed_dataset(size=48, patients=12, seed=1).table)
-    content = table.assign(content=[image.tobytes() for image in images])
-    for _, same in content[content.duplicated("content", keep=False)].groupby("content"):
-        assert set(same["split"]) == {"train", "test"}
-        assert same["patient"].nunique() == 2
-        assert same["label"].nunique() == 1
-
-
-def test_plain_images_differ_by_the_letter_only_and_it_goes_with_the_class():
-    table, images, plain = flawed()
-    full = [i for i, image in enumerate(images) if image.size == (48, 48)]
-    changed = np.stack([np.asarray(images[i]) != np.asarray(plain[i]) for i in full])
-    assert not changed[:, 15:, :].any()
-    assert not changed[:, :, 15:].any()
-    ill, marked = (table["label"] == "PNEUMONIA").to_numpy()[full], changed.any(axis=(1, 2))
-    assert marked[ill].mean() > 0.8
-    assert marked[~ill].mean() < 0.2
 
 
 def test_beer_and_lambert():

@@ -11,6 +11,7 @@ import radiograph_tuning
 import radiographs
 import torch
 
+import tlcourse as tc
 import tlhelpers as tl
 
 SIDE = 64
@@ -122,3 +123,13 @@ def test_another_hospital_is_tried_on_some_radiographs_without_the_published_tes
     assert some.labels.tolist() == pool.labels[rows].tolist()
     assert some.patients.tolist() == pool.patients[rows].tolist()
     assert some.stamp != pool.stamp, "features of other rows must not be taken for theirs"
+
+
+@pytest.mark.parametrize("true", [0.5, 1.0, 3.0])
+def test_temperature_is_found_again(true):
+    rng = np.random.default_rng(0)
+    honest = rng.normal(0, 2, 20000)
+    labels = (rng.random(20000) < tc.to_probabilities(honest)).astype(int)
+    found = pneumonia.fit_temperature(true * honest, labels)
+    assert found == pytest.approx(true, rel=0.05)
+    assert tc.calibration_error(tc.to_probabilities(true * honest / found), labels) < 0.015

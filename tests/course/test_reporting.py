@@ -39,9 +39,9 @@ def test_the_first_evaluation_is_free_and_the_second_needs_a_reason(report):
     assert [evaluation.threshold for evaluation in report.evaluations] == [0.4, 0.5]
 
 
-def test_an_evaluation_holds_the_scores_of_the_calibrated_probabilities(report):
-    found = evaluate(report, temperature=2.0, subgroups=["x", "y", "z"] * 20)
-    probabilities = tc.to_probabilities(LOG_ODDS, 2.0)
+def test_an_evaluation_holds_the_scores_of_the_probabilities(report):
+    found = evaluate(report, subgroups=["x", "y", "z"] * 20)
+    probabilities = tc.to_probabilities(LOG_ODDS)
     scores = tc.clinical_scores(probabilities, LABELS, 0.4)
     assert list(found.table.index) == ["AUC", "average precision", "balanced accuracy", "sensitivity", "specificity"]
     for name, row in found.table.iterrows():
@@ -53,11 +53,11 @@ def test_an_evaluation_holds_the_scores_of_the_calibrated_probabilities(report):
 
 def test_the_card_is_filled_from_the_report_and_has_no_gap(report):
     refused(tc.ReportError, "no evaluation of the test set yet", report.card, TEXTS)
-    evaluate(report, temperature=1.5, subgroups=["x"] * 60)
+    evaluate(report, subgroups=["x"] * 60)
     card = report.card(TEXTS)
     assert card.startswith("MODEL CARD: toy network")
     assert " ".join(NOT_A_DEVICE.split()) in " ".join(card.split())
-    for text in ("Intended use\n  To teach.", "60 images of 20 patients, 50% of the images ill", "0.400", "1.50"):
+    for text in ("Intended use\n  To teach.", "60 images of 20 patients, 50% of the images ill", "0.400"):
         assert text in card
     assert f"{report.evaluations[0].table.loc['AUC', 'value']:.3f}" in card
     assert all(len(line) <= 92 for line in card.splitlines())

@@ -14,10 +14,9 @@ from tlcourse.looking_inside.activations import grad_cam, layer_outputs
 from tlcourse.plots.tables import METHOD_COLOURS, SKY, draw_cells, draw_runs
 from tlhelpers.errors import DataError, ModelError
 from tlhelpers.loop import device_of
-from tlhelpers.lr_finder import TOO_FAR, LRFinderResult
 from tlhelpers.models.cards import get_card
 from tlhelpers.models.freezing import evaluation_mode
-from tlhelpers.plots import GREY, Chart, lr_curve
+from tlhelpers.plots import GREY, Chart
 
 METHODS = {  # values of the column `method`: what trains, and its name in figures
     "head": "the head alone",
@@ -66,38 +65,6 @@ def depth_view(runs: pd.DataFrame, *, data: str, method: str, per_class: int) ->
     chart.alt = f"{title}. Above, two lines against the number of images: {'; '.join(described)}. "
     chart.alt += f"Below, a table of the test accuracies of all settings; the highest is {best}."
     return chart
-
-
-def rate_view(trial: LRFinderResult, *, rate: float) -> Chart:
-    """The curve of `find_lr` with a rate marked, and what to expect there; a DataError if it is not above 0."""
-    chart = lr_curve(trial.curve, trial.suggestion, trial.highest)
-    (axis,) = chart.axes
-    axis.axvline(rate, color="black", lw=2.5, label=f"your rate ({rate:.1e})")
-    axis.legend(fontsize=8, loc="lower left")
-    words = rate_words(trial, rate)
-    axis.set_title(words, fontsize=10, wrap=True)
-    chart.suptitle(f"Learning rate {rate:.1e}", fontsize=11)
-    chart.alt += f" Marked: {rate:.1e}. {words}"
-    return chart
-
-
-def rate_words(trial: LRFinderResult, rate: float) -> str:
-    """What to expect of a learning rate, in words."""
-    if not rate > 0:
-        raise DataError(f"a learning rate is above 0, not {rate}")
-    curve = trial.curve
-    if rate > curve["lr"].max() * 1.001:
-        grown = curve["smooth"].iloc[-1] > TOO_FAR * curve["smooth"].min()
-        return "The trial never came this far" + (": the loss had grown too much. Expect failure." if grown else ".")
-    loss = float(np.interp(np.log(rate), np.log(curve["lr"]), curve["smooth"]))
-    seen = f"The loss was {loss:.2f} here, {curve['smooth'].iloc[0]:.2f} at the start. "
-    if rate > trial.highest:
-        return seen + "Past the lowest point: expect a loss that jumps about or grows."
-    if rate > trial.suggestion:
-        return seen + "Past the steepest fall: fast, but near the edge. A schedule may peak here."
-    if rate >= trial.suggestion / 10:
-        return seen + "At the steepest fall or a little below: a good place to begin."
-    return seen + "Far below the steepest fall: safe, but expect to wait for many epochs."
 
 
 def map_layers(model: nn.Module) -> dict[str, tuple[int, ...]]:

@@ -1,6 +1,5 @@
-"""The four explorers: controls, and below them the figure that a view returns for their values."""
+"""The three explorers: controls, and below them the figure that a view returns for their values."""
 
-import base64
 import contextlib
 import functools
 import html
@@ -21,7 +20,6 @@ from tlcourse.explorers import views
 from tlcourse.looking_inside.activations import block_ends
 from tlhelpers.data.images import BadImageError, open_image
 from tlhelpers.errors import DataError, TLError
-from tlhelpers.lr_finder import LRFinderResult
 from tlhelpers.models.cards import get_card
 from tlhelpers.plots import Chart
 
@@ -36,7 +34,7 @@ class Explorer(ipywidgets.VBox):
         self.controls, self.message = dict(controls), ipywidgets.HTML()
         for control in (*controls.values(), *others):
             control.style.description_width = "initial"
-        draw = functools.lru_cache(64)(lambda **values: as_html(view(**values)))
+        draw = functools.lru_cache(64)(lambda **values: view(**values).html())
 
         def show(**values: Any) -> None:
             with self.reporting():
@@ -112,12 +110,6 @@ def open_upload(file: Mapping[str, Any]) -> tuple[str, Image.Image]:
             raise DataError(f"'{name}' cannot be used: {error.reason}. Upload a {READ} file.") from error
 
 
-def as_html(chart: Chart) -> str:
-    """A figure as an <img> with its text alternative, no wider than the page."""
-    data = base64.b64encode(chart.png()).decode()
-    return f'<img style="max-width: 100%" alt="{html.escape(chart.alt)}" src="data:image/png;base64,{data}">'
-
-
 def depth(runs: pd.DataFrame) -> Explorer:
     """`depth_view` with buttons for every setting that was measured."""
     controls: dict[str, Any] = {}
@@ -131,16 +123,6 @@ def depth(runs: pd.DataFrame) -> Explorer:
         setting = {"options": options, "value": options[len(options) // 2][1], "style": {"button_width": "auto"}}
         controls[name] = _control(ipywidgets.ToggleButtons, description, tooltip, "auto", **setting)
     return Explorer(functools.partial(views.depth_view, runs), controls)
-
-
-def learning_rate(trial: LRFinderResult) -> Explorer:
-    """`rate_view` with a slider, which begins at the suggestion of the trial."""
-    low, high = np.log10([trial.curve["lr"].min(), trial.curve["lr"].max()]).tolist()
-    # The slider goes a little further than was tried.
-    limits = {"min": low, "max": high + 0.5, "step": 0.05, "readout_format": ".1e", "continuous_update": False}
-    tooltip = "The learning rate that is marked on the curve"
-    slider = _control(ipywidgets.FloatLogSlider, "Learning rate", tooltip, value=trial.suggestion, **limits)
-    return Explorer(functools.partial(views.rate_view, trial), {"rate": slider})
 
 
 def feature_maps(model: nn.Module, images: Mapping[str, Image.Image], *, layer: str | None = None) -> ImageExplorer:

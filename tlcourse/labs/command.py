@@ -32,11 +32,8 @@ TOKEN = "TL_MARKING"  # environment variable by which a submission's processes a
 
 def add_check(commands: Any) -> None:
     """Add the command to the subparsers of `python -m tlhelpers`."""
-    check = commands.add_parser(
-        "check",
-        help="mark a lab, or a folder of submissions, and say which exercises are right",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    defaults, what = argparse.ArgumentDefaultsHelpFormatter, "mark a lab, or a folder of submissions"
+    check = commands.add_parser("check", help=f"{what}, and say which exercises are right", formatter_class=defaults)
     check.set_defaults(command=_check)
     check.add_argument("path", help="a lab's notebook, or a folder of them; their code is run")
     check.add_argument("--out", help="for a folder: where marks, feedback and texts to mark go (None: marks)")

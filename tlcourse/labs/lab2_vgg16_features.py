@@ -90,7 +90,7 @@ def chosen(answer: Any, final: Any, *, scores: pd.DataFrame) -> str:
     """The pair (layer, pooling) with the best mean `val` over seeds in the table, and the mean `test` of that pair."""
     two = isinstance(answer, tuple | list) and len(answer) == 2
     wrong_if(not two, f"the choice should be a pair such as ('block3', 'max'), found {type(answer).__name__}")
-    pair, runs = tuple(answer), scores.set_index(["layer", "pooling"])
+    pair, runs = tuple(answer), scores.set_index(["layer", "pooling"]).sort_index()
     wrong_if(pair not in runs.index, f"there is no row for {pair}; first the layer, then the pooling")
     val, test = (runs.groupby(level=[0, 1])[column].mean() for column in ("val", "test"))
     slips = {

@@ -125,9 +125,8 @@ def methods(function: Any, *, classes: int) -> str:
     for method, model in zip(METHODS, made, strict=False):
         with about(f'for "{method}"'):
             network(model, classes=classes, method=method, may_differ=("fc.",))
-    wrong_if(
-        torch.equal(made[0].fc.weight, made[3].fc.weight), "the head is the same for another seed: is it passed on?"
-    )
+    same = torch.equal(made[0].fc.weight, made[3].fc.weight)
+    wrong_if(same, "the head is the same for another seed: is it passed on?")
     return "what trains follows the method, the random numbers of the head follow the seed"
 
 

@@ -4,9 +4,7 @@ import itertools
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
-from PIL import Image
 from torch import nn
 from torch.nn import functional
 
@@ -69,9 +67,7 @@ def scores(function: Any) -> str:
     mistakes = {
         "sensitivity: a score equal to the threshold means ill; compare with `>=`": (values > at)[ill].mean(),
         "sensitivity: that is at the threshold 0.5; is `threshold` used?": (values >= 0.5)[ill].mean(),
-        "sensitivity: that is the precision: of those called ill. Divide by the number of the ill": ill[
-            positive
-        ].mean(),
+        "sensitivity: that is the precision, of those called ill; divide by the ill": ill[positive].mean(),
         "sensitivity: it is divided by all images; divide by the number of the ill": (positive & ill).mean(),
         "specificity: that is the fraction of false alarms; specificity is 1 minus it": 1 - specificity,
         "specificity: that is among those called normal; divide by the normal": (~ill)[~positive].mean(),
@@ -141,54 +137,6 @@ def fine_tune(model: Any, run: Any, *, data: Any) -> str:
     return f"the last two blocks have learned; validation AUC {auc:.3f}, balanced accuracy {val.balanced_accuracy:.1%}"
 
 
-def audit(function: Any) -> str:
-    """A function (table, images) that returns a dictionary with two findings, tried on twelve images."""
-    start, arrays = int(draws().integers(1, 90)), draws().integers(0, 255, (12, 8, 8), dtype=np.uint8)
-    arrays[[5, 11, 8]] = arrays[[2, 0, 1]]  # a copy in the same split, one in another, and one that is none:
-    arrays[8, 0, 0] ^= 1
-    table = pd.DataFrame({"file": [f"{start + i}.png" for i in range(12)], "patient": list("aabcdbcefdgh")})
-    table["split"] = np.repeat([*SPLITS], [6, 3, 3])  # c and d are in two
-    found = called(function, table, [Image.fromarray(array) for array in arrays])
-    expect_keys(found, ("patients in two splits", "copies"))
-    names = " ".join(sorted(set(map(str, found["patients in two splits"])))) or "none"
-    places = [i for name in found["copies"] for i, file in enumerate(table["file"]) if file == name]
-    copies = " ".join(map(str, sorted(places)))
-    faults = {
-        "several images are no fault; look for patients whose images are in several splits": names == "a b c d",
-        "patients: one who is in train and val is missed; every pair of splits counts": names == "d",
-        f"patients: in a test two patients are in two splits each; it names {names}": names != "c d",
-        "copies: it names a file that differs from another in one pixel; compare all bytes": 8 in places,
-        "copies: the first of equal files is no copy; name those that come after it": copies == "0 2 5 11",
-        "copies: these are the originals; name the files that come after them": copies == "0 2",
-        "copies: only those across splits are found; there are both": copies == "11",
-        "copies: only those inside of splits are found; there are both": copies == "5",
-        "copies: none found; are contents compared, or names, or the objects themselves?": not copies,
-        "copies: in a test two files repeat an earlier one; it names others": copies != "5 11",
-    }
-    first_fault(faults)
-    return "it finds patients in two splits, and copies under other names"
-
-
-def marker(place: Any, *, delivery: Any) -> str:
-    """The place (row, column) of the letter in a `FlawedDataset`, as fractions of height and width."""
-    expect_len(place, 2, "expected a pair (row, column)")
-    y, x = as_number(place[0], "the row"), as_number(place[1], "the column")
-    wrong_if(max(y, x) > 1, "give fractions of height and width, from 0 to 1, not pixels")
-    wrong_if(min(y, x) < 0, "row and column are counted from the upper left corner, so they are not negative")
-    size = max(image.size for image in delivery.images)
-    pairs = [np.asarray(pair, float) for pair in zip(*delivery[1:], strict=True) if pair[0].size == size]
-    centre = np.argwhere(np.abs(np.diff(pairs, axis=1)[:, 0]).mean(axis=0) > 0.5).mean(axis=0) / size
-    here, mirrored, upside = (np.abs(np.subtract(at, centre)).max() < 0.1 for at in ((y, x), (y, 1 - x), (1 - y, x)))
-    faults = {
-        "the height is right; is it the other side? Columns count from the left": mirrored,
-        "the side is right; row 0 is the top of an image": upside,
-        "that is in the chest, where the classes should differ; look outside of it": min(y, 1 - y, x) > 0.2,
-        "there the classes differ by chance only; look for the strongest difference outside of the chest": True,
-    }
-    first_fault({} if here else faults)
-    return "there it is: a letter of the hospital, no part of the patient"
-
-
 EXERCISES = (
     Exercise("divide", "1 Split by patient", divide, function=True),
     Exercise("numbers", "2 Four numbers", scores, function=True),
@@ -197,10 +145,7 @@ EXERCISES = (
     Exercise("threshold", "5 The threshold", reporting.threshold, function=True, vary=("val_scores",)),
     Exercise("report", "6 The test set, once", reporting.report),
     Exercise("observe", "7 Observations", reporting.observe, text=True),
-    Exercise("audit", "8 Audit", audit, function=True, extension=True),
-    Exercise("marker", "9 A hidden clue", marker, extension=True),
-    Exercise("temperature", "10 A temperature", reporting.temperature, True, True, vary=("val_odds",)),
-    Exercise("interval", "11 An interval by patient", reporting.interval, function=True, extension=True),
-    Exercise("heat", "12 Does a heat map find the shortcut?", reporting.heat, extension=True),
-    Exercise("card", "13 The model card", reporting.card, text=True, extension=True),
+    Exercise("interval", "8 An interval by patient", reporting.interval, function=True, extension=True),
+    Exercise("heat", "9 Does a heat map find the shortcut?", reporting.heat, extension=True),
+    Exercise("card", "10 The model card", reporting.card, text=True, extension=True),
 )

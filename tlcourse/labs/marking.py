@@ -44,10 +44,7 @@ class Master:
         self.name, self.cells = path.stem, nbformat.read(path, as_version=4).cells
         self.exercises: dict[str, Exercise] = Lab(self.name).exercises
         self.checks, self.points = dict[str, str](), dict[str, int]()  # source of the check, and points
-        self.hints, self.rubrics = (
-            dict[str, str](),
-            dict[str, str](),
-        )  # the first hint; for texts, what they are marked by
+        self.hints, self.rubrics = dict[str, str](), dict[str, str]()  # the first hint; what texts are marked by
         hint = name = ""
         for cell in self.cells:
             if match := re.search(r"<summary>Hint 1</summary>(.*?)</details>", cell.source, re.DOTALL):
@@ -94,9 +91,7 @@ def master_for(cells: Any, folder: Path) -> Master:
     ids = {cell.get("id", "") for cell in cells}
     common = [len(ids & {cell.id for cell in master.cells}) for master in masters]
     if not max(common):
-        raise DataError(
-            "no cell of it is from a lab; expected the notebook that was given out, not a copy of its cells"
-        )
+        raise DataError("no cell of it is from a lab; expected the notebook that was given out, not copied cells")
     return masters[common.index(max(common))]
 
 

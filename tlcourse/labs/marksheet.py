@@ -89,9 +89,8 @@ class Sheet:
             write_table(self._canvas(own), self.out / f"canvas-{lab}.csv")
         for result in results:
             name, totals = re.sub(r"[^\w.-]+", "_", result.path.removesuffix(".ipynb")), self.totals(result)
-            page = PAGE.render(
-                result=result, rows=self.exercises(result), **{k.replace(" ", "_"): v for k, v in totals.items()}
-            )
+            values = {name.replace(" ", "_"): value for name, value in totals.items()}
+            page = PAGE.render(result=result, rows=self.exercises(result), **values)
             with atomic_write(self.out / "feedback" / f"{name}.html") as file:
                 file.write(page.encode("utf8", "backslashreplace"))
             with atomic_write(self.out / "gradescope" / f"{name}.json") as file:
@@ -110,11 +109,8 @@ class Sheet:
         totals, rows = self.totals(result), self.exercises(result)
         said = "; ".join(f"{row['title']}: {row['message']}" for row in rows if row["state"] in ("wrong", "blank"))
         said = f"{totals['points']:g} of {totals['of']:g} points. {said or 'Nothing is wrong.'}"
-        return {
-            "Identifier": result.student,
-            f"{result.lab} (Real)": totals["points"],
-            f"{result.lab} (Feedback)": said,
-        }
+        points = {f"{result.lab} (Real)": totals["points"], f"{result.lab} (Feedback)": said}
+        return {"Identifier": result.student, **points}
 
     def _canvas(self, results: list[Any]) -> list[dict[str, Any]]:
         """For Canvas's import of a gradebook: a row of possible points, then the students, by ID or login."""
@@ -127,13 +123,10 @@ class Sheet:
 
     def _gradescope(self, result: Any) -> dict[str, Any]:
         """The results file that Gradescope's autograder reads, as otter-grader writes it."""
-        tests = [
-            {
-                **{"name": row["title"], "output": row["message"], "score": row["points"] or 0.0},
-                **{"max_score": 0.0 if row["extension"] else row["of"], "visibility": "visible"},
-                "status": "passed" if row["state"] == "right" else "failed",
-            }
-            for row in self.exercises(result)
-        ]
+        tests = []
+        for row in self.exercises(result):
+            test = {"name": row["title"], "output": row["message"], "score": row["points"] or 0.0}
+            test |= {"max_score": 0.0 if row["extension"] else row["of"], "visibility": "visible"}
+            tests.append({**test, "status": "passed" if row["state"] == "right" else "failed"})
         said = "; ".join(each for each in (result.trouble, *result.raised) if each)
         return {"output": said, "execution_time": round(result.seconds), "visibility": "visible", "tests": tests}

@@ -1,4 +1,4 @@
-"""Lab 5's checks of what follows training: threshold, report, calibration, interval, shortcut, heat maps, texts."""
+"""Lab 5's checks of what follows training: threshold, report, interval, shortcut, heat maps, texts."""
 
 import copy
 import math
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tlcourse.labs.answers import as_number, compare, draws, expect, expect_keys, expect_len, match, text, wrong_if
-from tlcourse.medical.calibration import calibration_error, fit_temperature, to_probabilities
+from tlcourse.medical.calibration import calibration_error, to_probabilities
 from tlcourse.medical.clinical import clinical_scores, threshold_for
 from tlcourse.medical.report import SECTIONS, ClinicalReport
 from tlhelpers import evaluate
@@ -84,7 +84,6 @@ def report(answer: Any, *, threshold: float, model: Any, data: Any) -> str:
         f"{found.images} images were evaluated, and the test set has {images}: which split?": found.images != images,
         "each image stands as a patient of its own: hand over the patients": found.patients == found.images > people,
         f"{found.patients} patients, and the test set has {people}": found.patients != people,
-        f"the temperature was {found.temperature:g}; this report needs none": found.temperature != 1,
         f"the threshold was {found.threshold:.3g}, not {threshold:.3g}": not math.isclose(found.threshold, threshold),
         "the labels are swapped: 1 is ill": turned and not math.isclose(found.prevalence, labels.mean(), abs_tol=1e-9),
         "the AUC is turned round: log-odds of being ill are the second logit minus the first": turned,
@@ -95,30 +94,6 @@ def report(answer: Any, *, threshold: float, model: Any, data: Any) -> str:
     }
     first_fault(faults)
     return f"evaluated once: accuracy {numbers['accuracy']:.1%}, balanced accuracy {numbers['balanced accuracy']:.1%}"
-
-
-def temperature(function: Any, value: Any, *, val_odds: Any, val_labels: Any, model: Any, data: Any) -> str:
-    """A function (log_odds, labels) that returns a temperature, and its result for the validation set."""
-    calibrated, factor = draws().normal(0.3, 1.5, 3000), draws().uniform(2, 3)  # overconfident
-    labels = (draws().permutation(3000) / 3000 < to_probabilities(calibrated)).astype(int)
-    right = fit_temperature(factor * calibrated, labels)
-    found = as_number(called(function, factor * calibrated, labels), "the temperature")
-    chosen, number = as_number(value, "the temperature"), "the function is right; the number"
-    on_val, on_test = fit_temperature(val_odds, val_labels), fit_temperature(*scored(model, data.test))
-    leaked = math.isclose(chosen, on_test, rel_tol=0.01) and not math.isclose(chosen, on_val, rel_tol=0.01)
-    faults = {
-        "it returns 1: does the optimisation start there and not move?": abs(found - 1) < 1e-3,
-        "that is 1 / temperature: log-odds are divided by it": math.isclose(found, 1 / right, rel_tol=0.03),
-        "that is the temperature's logarithm": math.isclose(found, math.log(right), rel_tol=0.03),
-        "a temperature is above zero: below, it would swap ill and well": found <= 0,
-        f"{right:.2f} has the least cross-entropy, it returns {found:.2f}": not math.isclose(
-            found, right, rel_tol=0.05
-        ),
-        f"{number} was fitted on the test set, which then would look calibrated": leaked,
-        f"{number} is not what it gives for the validation set": not math.isclose(chosen, on_val, rel_tol=0.05),
-    }
-    first_fault(faults)
-    return f"{chosen:.2f}, fitted on the validation set. Whether it helps, other images have to show"
 
 
 def interval(function: Any) -> str:

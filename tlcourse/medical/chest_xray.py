@@ -48,7 +48,7 @@ def load_chest_xray(
         raise DataError(f"{printable(report.root)} should have the classes {CLASSES}, but has {report.classes}")
     images, notes = _by_split(report.images)
     report = replace(report, notes=(*report.notes, *notes))
-    if verbose and report.noteworthy:
+    if verbose and (report.bad or report.notes):
         print(report)
     images |= divide(images["train"], {"val": val} if images["test"] else {"val": val, "test": test}, seed)
     splits = []

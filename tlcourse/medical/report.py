@@ -4,6 +4,7 @@ import functools
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,7 +32,6 @@ class TestEvaluation:
 
     reason: str  # why it was made; "planned" for the first
     threshold: float  # of the probability; at or above it the test is positive
-    temperature: float  # by which the log-odds were divided
     images: int
     patients: int
     prevalence: float  # fraction of images that are ill
@@ -43,7 +43,7 @@ class TestEvaluation:
         interval = "  {:20}{:.3f}  (95 % interval by patient {:.3f} to {:.3f})"
         lines = [
             f"  {self.images} images of {self.patients} patients, {self.prevalence:.0%} of the images ill",
-            f"  threshold {self.threshold:.3f} of the probability, temperature {self.temperature:.2f}",
+            f"  threshold {self.threshold:.3f} of the probability",
             *(interval.format(*row) for row in self.table[["value", "low", "high"]].itertuples()),
             f"  {'calibration error':20}{self.calibration:.3f}",
         ]
@@ -66,7 +66,6 @@ class ClinicalReport:
         patients: ArrayLike,
         *,
         threshold: float,
-        temperature: float = 1.0,
         subgroups: ArrayLike | None = None,
         reason: str | None = None,
         repeats: int = 1000,
@@ -74,27 +73,19 @@ class ClinicalReport:
     ) -> TestEvaluation:
         """Evaluate the test set; `log_odds`, `labels` (1 for ill), `patients` and `subgroups` are (images,).
 
-        The threshold, a probability, and the temperature, which divides the log-odds, come from the validation set.
-        `repeats`, `seed` and the DataErrors are those of `patient_bootstrap`. A second evaluation needs a `reason`: a
-        ReportError if it has fewer than three words.
+        The threshold, a probability, comes from the validation set. `repeats`, `seed` and the DataErrors are those of
+        `patient_bootstrap`. A second evaluation needs a `reason`: a ReportError if it has fewer than three words.
         """
         if self.evaluations and len((reason or "").split()) < 3:
             again = "If there is a good reason to do it again, say so in a few words"
             raise ReportError(f'the test set was evaluated already. {again}: reason="...". It will stand in the report')
-        probabilities = to_probabilities(log_odds, temperature)
+        probabilities = to_probabilities(log_odds)
         measure = functools.partial(clinical_scores, threshold=threshold)
         table = patient_bootstrap(measure, probabilities, labels, patients, repeats=repeats, seed=seed)
-        evaluation = TestEvaluation(
-            reason=reason or "planned",
-            threshold=threshold,
-            temperature=temperature,
-            images=len(probabilities),
-            patients=len(np.unique(patients)),
-            prevalence=float(table["value"]["prevalence"]),
-            table=table.loc[NUMBERS],
-            calibration=calibration_error(probabilities, labels),
-            subgroups=None if subgroups is None else subgroup_table(probabilities, labels, subgroups, threshold),
-        )
+        facts: Any = {"images": len(probabilities), "patients": len(np.unique(patients)), "table": table.loc[NUMBERS]}
+        facts |= {"prevalence": table["value"]["prevalence"], "calibration": calibration_error(probabilities, labels)}
+        groups = None if subgroups is None else subgroup_table(probabilities, labels, subgroups, threshold)
+        evaluation = TestEvaluation(reason or "planned", threshold, **facts, subgroups=groups)
         self.evaluations.append(evaluation)
         return evaluation
 

@@ -86,7 +86,7 @@ def load_folder(
         note = "there is no test set; results on the validation set, used for choices, look better than on new images."
         notes.append(note)
     report = replace(report, notes=tuple(notes))
-    if verbose and report.noteworthy:
+    if verbose and (report.bad or report.notes):
         print(report)
     name = name or printable(report.root.resolve().name)
     if card is None:

@@ -57,11 +57,6 @@ class ScanReport:
     strays: tuple[Path, ...] = ()  # files and folders that are not used, because they are in no class folder
     notes: tuple[str, ...] = ()  # what a reader should know before training
 
-    @property
-    def noteworthy(self) -> bool:
-        """True if a file was left out, or there are notes."""
-        return bool(self.bad or self.notes)
-
     def table(self) -> pd.DataFrame:
         """The bad files, one a row, with the columns split, class, file and reason."""
         rows = [(bad.split or "", printable(bad.class_name), bad.key, bad.reason) for bad in self.bad]
