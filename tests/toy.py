@@ -114,5 +114,4 @@ QUICK_TRAINING = ["--weights", "none", "--arch", "resnet18", "--size", "32", "--
 
 
 def train(folder, *options):
-    """The exit code of `tlhelpers train` for a folder, with a quick training."""
     return main(["train", str(folder), *QUICK_TRAINING, *map(str, options)])

@@ -3,7 +3,9 @@
 import dataclasses
 import functools
 import io
+import itertools
 import json
+import tempfile
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +18,7 @@ from torch import nn
 from torch.nn import functional
 
 from tlhelpers.data.dataset import ImageSplit
+from tlhelpers.device import current_profile
 from tlhelpers.errors import ModelError, TLError
 from tlhelpers.evaluation import Evaluation, evaluate
 from tlhelpers.files import atomic_write
@@ -63,13 +66,16 @@ def export_model(model: nn.Module, folder: Path) -> None:
     import onnx
 
     facts, side = dataclasses.asdict(card), card.preprocessing.resize
-    example = torch.zeros(side + 31, side + 64, 3, dtype=torch.uint8)
-    free = dict.fromkeys((0, 1), torch.export.Dim.DYNAMIC)
+    example, free = torch.zeros(side + 31, side + 64, 3).byte(), dict.fromkeys((0, 1), torch.export.Dim.DYNAMIC)
     network = WithPreprocessing(model.cpu()).eval().requires_grad_(False)
     program, packed = torch.export.export(network, (example,), dynamic_shapes=(free,)), io.BytesIO()
+    for node in program.graph.nodes:  # with the author's folders
+        node.meta.pop("stack_trace", None)
     torch.export.save(program, packed, extra_files={"card.json": json.dumps(facts)})
     options: Any = {"input_names": ["image"], "output_names": ["probabilities"], "verbose": False}
     graph = torch.onnx.export(program, (example,), **options).model_proto  # type: ignore[union-attr]
+    for node in itertools.chain(*(part.node for part in (graph.graph, *graph.functions))):
+        del node.metadata_props[:]
     onnx.helper.set_model_props(graph, {name: json.dumps(value) for name, value in facts.items()})
     for name, data in ((PROGRAM, packed.getvalue()), (ONNX, graph.SerializeToString())):
         with atomic_write(folder / name) as file:
@@ -86,10 +92,11 @@ def quantize(folder: Path, images: ImageSplit) -> None:
 
     options: Any = {"op_types_to_quantize": ["Conv", "Gemm", "MatMul"], "per_channel": True}
     options |= {"activation_type": QuantType.QUInt8, "extra_options": {"CalibMovingAverage": True}}  # not of outliers
-    part = folder / f".{INT8}.part"
-    shape_inference.quant_pre_process(folder / ONNX, part, skip_symbolic_shape=True)
-    quantize_static(part, part, Reader(), reduce_range=True, **options)  # older CPUs sum up in 16 bits
-    part.replace(folder / INT8)
+    with tempfile.TemporaryDirectory() as scratch, atomic_write(folder / INT8) as file:
+        path = Path(scratch) / INT8
+        shape_inference.quant_pre_process(folder / ONNX, path, skip_symbolic_shape=True)
+        quantize_static(path, path, Reader(), reduce_range=True, **options)  # older CPUs sum up in 16 bits
+        file.write(path.read_bytes())
 
 
 def run_onnx(path: Path, split: ImageSplit) -> tuple[Evaluation, float]:
@@ -111,11 +118,12 @@ def export_and_compare(model: nn.Module, folder: Path, train: ImageSplit, split:
     Columns: file, MB, correct (with its interval), changed (predictions other than PyTorch's), worse (of these, those
     that were right before), difference (the largest between probabilities, to PyTorch's), ms (for one image).
     """
+    (folder / INT8).unlink(missing_ok=True)  # of an earlier export
     export_model(model, folder)
     chosen = np.random.default_rng(0).permutation(len(train))[:CALIBRATION]
     quantize(folder, train.select(chosen.tolist()))
     before = evaluate(model, split)
-    rows: list[tuple[Any, ...]] = [("PyTorch", np.nan, str(before), 0, 0, 0.0, np.nan)]
+    rows: list[tuple[Any, ...]] = [(f"PyTorch, {current_profile().precision}", np.nan, str(before), 0, 0, 0.0, np.nan)]
     for name in (ONNX, INT8):
         found, milliseconds = run_onnx(folder / name, split)
         changed, gap = found.predictions != before.predictions, (found.probabilities - before.probabilities).abs()

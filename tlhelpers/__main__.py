@@ -184,11 +184,16 @@ def _load(options: argparse.Namespace) -> Any:
     name = profile.data if options.data is None else options.data
     given = {"groups": options.group and options.group.pattern, "on_bad": options.on_bad, "seed": options.split_seed}
     options.given = {option: value for option, value in given.items() if value is not None}
-    options.source = str(user_path(name).absolute()) if user_path(name).exists() else name
+    options.source = source_of(name)
     data = tl.load_data(options.source, **options.given)
     for split in data.splits():
         split.workers = options.workers
     return data
+
+
+def source_of(name: str) -> str:
+    """The name of a data set, or the absolute path of a folder, which is meant where there is one of that name."""
+    return str(user_path(name).absolute()) if user_path(name).exists() else name
 
 
 def _train_once(data: Any, options: argparse.Namespace, seed: int, place: Path | None) -> tuple[Any, str, str]:
@@ -196,7 +201,7 @@ def _train_once(data: Any, options: argparse.Namespace, seed: int, place: Path |
     import tlhelpers as tl
     from tlhelpers.checkpoints import CheckpointFolder
 
-    start = time.perf_counter()
+    start, used = time.perf_counter(), tl.current_profile()
     model = tl.load_model(options.arch, classes=data.classes, weights=options.weights, size=options.size, seed=seed)
     if seed == options.seed:
         print(model.card.sentence)
@@ -208,6 +213,12 @@ def _train_once(data: Any, options: argparse.Namespace, seed: int, place: Path |
         with CheckpointFolder(file.parent, {}):  # refuses a folder that another run is writing to
             file.unlink(missing_ok=True)
     options.stale = []
+    names = ("recipe", "epochs", "unfreeze", "lr", "batch_size", "no_augment", "weights", "keep")
+    facts: dict[str, Any] = {"data": data.name, "source": options.source, "options": options.given}
+    facts |= {"fingerprint": data.fingerprint, "training": {name: getattr(options, name) for name in names}}
+    facts |= {"command": options.line, "device": str(used.device), "precision": used.precision}
+    if place is not None and not options.resume:  # now, so that a training that is killed has said this
+        _write(make_folder(place) / "report.json", json.dumps(facts, indent=1))
     settings = {"batch_size": options.batch_size, "augment": not options.no_augment, "seed": seed}
     if options.recipe:
         size, minutes = options.batch_size, options.minutes or 3.0
@@ -230,12 +241,11 @@ def _train_once(data: Any, options: argparse.Namespace, seed: int, place: Path |
         text += f"test {test}, balanced {test.balanced_accuracy:.1%}"
         result |= {"test_accuracy": test.accuracy, "test_low": test.interval[0], "test_high": test.interval[1]}
         result |= {"test_balanced_accuracy": test.balanced_accuracy, "test_images": len(data.test)}
-    used, result["seconds"] = tl.current_profile(), round(time.perf_counter() - start, 1)
+    result["seconds"] = round(time.perf_counter() - start, 1)
     line = f"seed {seed}: {text}; {result['seconds']:.0f} s"
     if place is not None:
         _write(place / "history.csv", run.history.to_csv())
-        facts = {"data": data.name, "source": options.source, "options": options.given, "command": options.line}
-        facts |= {**result, "notes": run.notes, "device": used.device.type, "precision": used.precision}
+        facts |= {**result, "notes": run.notes, "stopped": run.stopped}
         _write(place / "report.json", json.dumps(facts, indent=1))
         tl.save(model, place / WEIGHTS_FILE)
         print(f"kept in {place}: {WEIGHTS_FILE}, history.csv, report.json")
@@ -265,7 +275,7 @@ def _claim(folder: Path, options: argparse.Namespace) -> list[Path]:
         return old
     if others := [f for f in old if f.parent not in options.places.values() and f.name != "seeds.json"]:
         raise TrainingError(f"{others[0]} is of another training, which cannot be resumed like this")
-    return []
+    return [f for f in old if f.name in SHARED]
 
 
 def _write(path: Path, text: str) -> None:

@@ -66,8 +66,7 @@ def memory_limit(device: torch.device) -> int:
 def decode(split: ImageSplit, preprocessing: Preprocessing, whole: int | None = None) -> Pixels:
     """Decode every image of a split, once in its life, and do what `preprocessing.evaluation()` does but normalise.
 
-    With `whole`, the whole image is squeezed to a square of this side instead, to take random crops from. A DataError
-    names a file that cannot be read.
+    With `whole`, the whole image is squeezed to a square of this side instead, for random crops. DataError: a bad file.
     """
     known, key = _decoded.setdefault(split, {}), (whole or 0, repr(preprocessing))
     if key in known:

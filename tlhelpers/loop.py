@@ -32,8 +32,7 @@ def train_epoch(
 
     The model maps images (batch, 3, height, width) to logits (batch, classes), and the criterion maps logits and labels
     (batch,) to a mean. `precision` is the autocast type of the forward pass; fp16 needs a scaler of the loss. The
-    scheduler steps after each batch. A TrainingError names the step at which the loss stopped being finite, or says
-    what does not fit.
+    scheduler steps after each batch. A TrainingError names the step whose loss was not finite, or what does not fit.
     """
     train_mode(model)
     device, scaler = device_of(model), scaler or torch.amp.GradScaler(enabled=False)

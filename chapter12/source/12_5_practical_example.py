@@ -621,6 +621,7 @@ print(f"the best of 10, on average:   {throws.max(axis=1).mean():.1%}")
 # * Unfreeze everything (`tl.unfreeze(model)`) at once, with the head's learning rate, and watch the validation loss.
 # * Train from scratch (`tl.load_model(ARCH, classes=data.classes, size=SIZE, weights="none")`) until validation stops
 #   improving. Expect less than the frozen features reached.
+# * In a terminal: `tlhelpers train FOLDER --out run`, `tlhelpers report run`.
 
 # %% tags=["nbval-ignore-output"]
 print(f"This run took {time.perf_counter() - start:.0f} s.")

@@ -39,9 +39,9 @@ print(profile)
 # fourth and tested on a fifth. Each setting was trained with five seeds until validation stopped improving, at the learning
 # rate that validation chose out of three. The explorer answers at once, since it has nothing to compute.
 #
-# At the top it shows training and test accuracy of one method: each seed is a dot, the mean a line, the shade one standard
-# deviation. The gap between the lines is overfitting; on safari it includes the new style. Below are the test accuracies of
-# all settings, the one shown above in a frame.
+# It shows training and test accuracy of one method: each seed is a dot, the mean a line, the shade one standard deviation.
+# The gap between the lines is overfitting; on safari it includes the new style. Thin grey lines are the test accuracies of
+# all methods, to compare with.
 # <!-- given: the settings in tlcourse/measurements/data/refinements.json -->
 
 # %% jupyter={"source_hidden": true} tags=["nbval-ignore-output"]

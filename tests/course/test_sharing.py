@@ -6,7 +6,6 @@ import shutil
 from functools import partial
 
 import numpy as np
-import onnx
 import onnxruntime
 import pytest
 import torch
@@ -30,7 +29,6 @@ def image(height, width):
 
 
 def answers_of(model, folder, sizes):
-    """What PyTorch, the exported program and ONNX answer for images of these heights and widths: three arrays."""
     network = portable.WithPreprocessing(model)
     portable.export_model(model, folder)
     session = onnxruntime.InferenceSession(folder / "model.onnx")
@@ -62,12 +60,9 @@ def test_onnx_and_exported_program_answer_as_pytorch_does(arch, tmp_path):
     facts = onnxruntime.InferenceSession(tmp_path / "model.onnx").get_modelmeta().custom_metadata_map
     assert json.loads(facts["classes"]) == ["a", "b", "c"]
     assert json.loads(facts["preprocessing"])["size"] == 64
-    onnx.checker.check_model(onnx.load(tmp_path / "model.onnx"), full_check=True)
 
 
 class Coarse(torch.nn.Module):
-    """Gives the means of squares of eight pixels as logits."""
-
     def forward(self, pixels):
         return torch.nn.functional.avg_pool2d(pixels, 8).flatten(1)
 
@@ -111,9 +106,8 @@ def test_the_report_stands_alone_and_says_what_was_measured(trained, place, caps
     assert code == 0, said
     page = (place / "report.html").read_text(encoding="utf8")
     facts = json.loads((place / "report.json").read_text(encoding="utf8"))
-    assert facts["command"].startswith("tlhelpers train ")
     assert "--split-seed 3" in page
-    assert f"{100 * facts['test_accuracy']:.1f} %" in page
+    assert f"{facts['test_accuracy']:.1%}</strong>" in page
     assert f"of {facts['test_images']} test images" in page
     loads = r'(?:src|href)="(?!data:image/png;base64,)|url\(|@import|<script|<link'
     assert re.findall(loads, page) == []
@@ -129,6 +123,7 @@ def test_what_the_card_tells_readers_to_type_works(trained, place, capsys):
     for name in ("model.onnx", "model.int8.onnx", "model.pt2"):
         assert name in card
         assert (place / name).stat().st_size > 1e6
+        assert b"site-packages" not in (place / name).read_bytes(), "a folder of whoever has exported it"
     assert 3 < (place / "model.onnx").stat().st_size / (place / "model.int8.onnx").stat().st_size < 4.5
     shown = next((trained / "images").glob("*/*.png"))
     Image.open(shown).save(place / "image.jpg", quality=100)
@@ -143,32 +138,45 @@ def test_what_the_card_tells_readers_to_type_works(trained, place, capsys):
     )
 
 
-def test_images_that_moved_or_changed_and_a_run_that_was_killed(trained, place, tmp_path, capsys):
+def test_only_images_that_training_did_not_see_may_judge(trained, place, tmp_path, capsys):
     moved = shutil.copytree(trained / "images", tmp_path / "moved")
     facts = json.loads((place / "report.json").read_text(encoding="utf8"))
     (place / "report.json").write_text(json.dumps({**facts, "source": str(tmp_path / "gone")}), encoding="utf8")
     code, said = shared("report", place, capsys)
     assert (code, "There is no folder" in said) == (1, True)
     assert shared("report", place, capsys, "--data", moved)[0] == 0
-    for path in [*moved.glob("*/*.png")][:8]:
-        path.unlink()
+    shutil.copy(next(moved.glob("*/*.png")), moved / "red" / "new.png")  # another division of as many images
     code, said = shared("report", place, capsys, "--data", moved)
-    assert (code, "is not what was trained on: it has " in said) == (1, True)
-    for name in ("report.json", "history.csv", "model.safetensors"):  # a run that was killed has none of them yet
-        (place / name).unlink()
+    assert (code, "is no longer divided as for the training" in said) == (1, True)
+    for damaged in ("", "[1]", json.dumps({**facts, "options": None})):
+        (place / "report.json").write_text(damaged, encoding="utf8")
+        code, said = shared("report", place, capsys)
+        assert (code, "does not tell which images the network was trained on" in said) == (1, True)
+
+
+def test_a_training_that_was_killed_has_a_report(trained, place, capsys):
+    facts = json.loads((place / "report.json").read_text(encoding="utf8"))
+    begun = {name: facts[name] for name in ("source", "options", "fingerprint", "training", "command")}
+    (place / "report.json").write_text(json.dumps(begun), encoding="utf8")
+    (place / "model.safetensors").unlink()
+    (place / "history.csv").write_text("epoch", encoding="utf8")
     code, said = shared("report", place, capsys)
-    assert (code, "name their folder: --data FOLDER" in said) == (1, True)
-    assert shared("report", place, capsys, "--data", trained / "images")[0] == 0
+    assert (code, "history.csv is damaged" in said) == (1, True)
+    (place / "history.csv").unlink()
+    assert shared("report", place, capsys)[0] == 0
     assert "Training history" not in (place / "report.html").read_text(encoding="utf8")
 
 
 def test_a_network_without_maps_or_names_and_a_missing_package(trained, tmp_path, monkeypatch):
     data = tl.load_data(trained / "images", seed=3, verbose=False)
     model = tl.load_model("resnet18", classes=data.classes, weights="none", size=32)
-    monkeypatch.setattr(sharing, "grad_cam", partial(tc.grad_cam, layer="fc"))  # which has no maps, as in a transformer
-    assert "Most certain mistakes" in sharing._mistakes(model, tl.evaluate(model, data.train)).alt
+    monkeypatch.setattr(tc, "grad_cam", partial(tc.grad_cam, layer="fc"))  # which has no maps, as in a transformer
+    assert "Most certain mistakes" in sharing._mistakes(model, tl.evaluate(model, data.train))[0].alt
     refused(tl.ModelError, "gives a head with names", portable.export_model, tl.replace_head(model, 2), tmp_path)
     monkeypatch.setattr(portable, "find_spec", lambda name: None if name == "onnxscript" else name)
     named = tl.replace_head(model, classes=data.classes)
     refused(tl.TLError, r'needs onnxscript: pip install "tlhelpers\[export\]"', portable.export_model, named, tmp_path)
-    assert [*tmp_path.iterdir()] == []
+
+
+def test_the_commands_are_added_without_pytorch_so_that_doctor_starts_where_it_is_broken():
+    assert run_python("-c", "import sys; sys.modules['torch'] = None; import tlcourse.sharing").stderr == ""

@@ -99,10 +99,10 @@ def test_ten_images_train_a_head_in_seconds_without_a_network_and_as_python_does
     np.testing.assert_allclose(found, probabilities(known, labels, features_of(images[2])), atol=1e-3)
     page.get_by_role("button", name=f"Remove {images[0][0].name}").click()
     page.get_by_text("of 9 right").wait_for()
-    page.get_by_role("button", name="Take ten drawings").click()
+    page.get_by_role("button", name="Load an example (replaces your images)").click()
     page.get_by_text("of 10 right").wait_for()
     page.locator("[data-probability]").nth(3).wait_for()
-    page.get_by_role("button", name="Start again").click()
+    page.get_by_role("button", name="Remove all images").click()
     page.get_by_text("Add two images").wait_for()
     assert (page.locator("figure").count(), elsewhere, errors) == (0, [], [])
 

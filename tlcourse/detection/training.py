@@ -39,8 +39,8 @@ def small_detector(num_classes: int, *, start: str = "fine-tuned", size: int = 1
     detector resizes every image; `seed` that of all random weights.
 
     `start` is "fine-tuned": pre-trained backbone, its stem and first block frozen as in torchvision; "frozen": all of
-    it frozen; or "scratch": random weights, all trainable. The BatchNorm of a pre-trained backbone is frozen. Raises
-    ModelError for another start.
+    it frozen; or "scratch": random weights, all trainable. Pre-trained BatchNorm is frozen. A ModelError says
+    that the start is unknown.
     """
     if start not in STARTS:
         raise ModelError(f"start '{start}' is not known; expected one of {', '.join(STARTS)}")

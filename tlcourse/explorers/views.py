@@ -11,7 +11,7 @@ from torch import nn
 
 from tlcourse import plots as figures
 from tlcourse.looking_inside.activations import grad_cam, layer_outputs
-from tlcourse.plots.tables import METHOD_COLOURS, SKY, draw_cells, draw_runs
+from tlcourse.plots.tables import METHOD_COLOURS, SKY, draw_runs
 from tlhelpers.errors import DataError, ModelError
 from tlhelpers.loop import device_of
 from tlhelpers.models.cards import get_card
@@ -28,42 +28,38 @@ METHODS = {  # values of the column `method`: what trains, and its name in figur
 
 
 def depth_view(runs: pd.DataFrame, *, data: str, method: str, per_class: int) -> Chart:
-    """The accuracy of a method against the number of images, and below it the test accuracy of all settings.
+    """Training and test accuracy of a method by the number of images, and the others' test accuracy as thin lines.
 
-    `runs` has the columns data, method (a key of `METHODS`), per_class, setting (the learning rate), train and test.
-    The setting that is asked for gets a frame. Raises DataError if there is no such run.
+    `runs` has the columns data, method (a key of `METHODS`), per_class, setting (the learning rate), train and test. A
+    vertical line marks `per_class`. Raises DataError if there is no such run.
     """
     own = runs[runs["data"] == data]
     line = own[own["method"] == method]
     here = line[line["per_class"] == per_class]
     if here.empty:
         raise DataError(f"no run with data={data!r}, method={method!r}, per_class={per_class} was measured")
-    chart = Chart("", figsize=(8.8, 7))
-    above, below = chart.subplots(2, 1)
+    chart = Chart("", figsize=(8.8, 4.4))
+    axis = chart.subplots()
     described = []
+    for name, means in own.groupby(["method", "per_class"])["test"].mean().unstack("per_class").iterrows():
+        axis.plot(means.index, means, color=GREY, lw=1, alpha=0.6)
+        axis.annotate(
+            METHODS[str(name)], (means.index[-1], means.iloc[-1]), (6, -3), textcoords="offset points", fontsize=8
+        )
+        described.append(f"{METHODS[str(name)]} {means[per_class]:.0%}")
     for name, column, colour in (("training", "train", GREY), ("test", "test", METHOD_COLOURS.get(method, SKY))):
-        means = draw_runs(above, line, "per_class", column, colour, f"{name}, mean of {len(here)} seeds")
-        described.append(f"{name} accuracy from {means.iloc[0]:.0%} to {means.iloc[-1]:.0%}")
-    above.set(xlabel="training images of each class", ylabel="accuracy", ylim=(0, 1.02))
-    above.set_xticks(sorted(set(own["per_class"])))
-    above.yaxis.set_major_formatter("{x:.0%}")
-    above.grid(alpha=0.3)
-    above.legend(fontsize=8, loc="lower right")
-
-    rows = [name for name in METHODS if name in set(own["method"])]
-    settings = own.groupby(["method", "per_class"])["test"]
-    tables = settings.mean(), settings.std().fillna(0)
-    cells, spread = (table.unstack("per_class").loc[rows].rename(METHODS) for table in tables)
-    draw_cells(below, cells, spread, (METHODS[method], per_class))
-    below.set_title("Test accuracy in per cent, ± standard deviation over seeds; framed: the one above", fontsize=9)
-    below.set(xlabel="training images of each class", ylabel="what trains")
+        draw_runs(axis, line, "per_class", column, colour, f"{name}, {METHODS[method]}, mean of {len(here)} seeds")
+    axis.axvline(per_class, color="black", ls=":", lw=1)
+    axis.set(xlabel="training images of each class", ylabel="accuracy", ylim=(0, 1.02))
+    axis.set_xticks(sorted(set(own["per_class"])))
+    axis.yaxis.set_major_formatter("{x:.0%}")
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8, loc="lower right")
     test = 100 * here["test"]
     title = f"{data}, trained: {METHODS[method]}; {per_class} images a class; learning rate {here['setting'].iloc[0]}\n"
     title += f"test accuracy {test.mean():.1f} ± {test.std():.1f} % over {len(test)} seeds"
     chart.suptitle(title, fontsize=11)
-    best = f"{cells.max(axis=None):.0%}, trained: {cells.max(axis=1).idxmax()}"
-    chart.alt = f"{title}. Above, two lines against the number of images: {'; '.join(described)}. "
-    chart.alt += f"Below, a table of the test accuracies of all settings; the highest is {best}."
+    chart.alt = f"{title}. Lines against the number of images. Test accuracy at {per_class}: {', '.join(described)}."
     return chart
 
 

@@ -39,8 +39,7 @@ METHODS = {
 def train(model: SentenceClassifier, sentences: Sentences, method: str, *, steps: int = STEPS, seed: int = 0) -> float:
     """Train a sentence classifier in place; returns the mean training loss over all steps, of 16 sentences each.
 
-    A frozen encoder runs once, in evaluation mode; `seed` is that of order and dropout. A TrainingError says that the
-    method is unknown.
+    A frozen encoder runs once, in evaluation mode; `seed` is that of order and dropout. TrainingError: unknown method.
     """
     if method not in METHODS:
         raise TrainingError(f"'{method}' is not a method; expected one of {', '.join(METHODS)}")

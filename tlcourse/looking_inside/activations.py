@@ -46,8 +46,7 @@ def exciting_images(
     both the result is mostly high-frequency noise (Olah et al., 2017, https://doi.org/10.23915/distill.00007).
 
     The network needs a card, which gives size and normalisation, and is not changed. `layer` is the name of a layer or
-    of a block; `steps` are Adam's; `seed` is that of the noise and the shifts. Raises ModelError if there is no such
-    layer.
+    of a block; `steps` are Adam's; `seed` is that of the noise and the shifts. Raises ModelError if it is unknown.
     """
     preprocessing, device = get_card(model).preprocessing, current_profile().device
     size = preprocessing.size

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter, ScalarFormatter
 
 from tlhelpers.plots import BLUE, GREEN, GREY, ORANGE, Chart
@@ -109,24 +108,6 @@ def draw_runs(axis: Axes, runs: pd.DataFrame, x: str, y: str, colour: str, label
         axis.fill_between(means.index, means - spread, means + spread, color=colour, alpha=0.2, lw=0)
         axis.plot(runs[x], runs[y], ".", color=colour, ms=3, alpha=0.5)
     return means
-
-
-def draw_cells(axis: Axes, table: pd.DataFrame, spread: pd.DataFrame, framed: tuple[str, Any]) -> None:
-    """Draw fractions over two settings on an axis, as shades and in per cent, with their standard deviations `spread`.
-
-    In both tables NaN is what was not measured; `framed` are the row and the column of the cell that gets a frame.
-    """
-    values = table.to_numpy(dtype=float)
-    axis.imshow(values, cmap="viridis", aspect="auto")
-    bright = 0.4 * np.nanmin(values) + 0.6 * np.nanmax(values)
-    for (row, column), value in np.ndenumerate(values):
-        text = "" if np.isnan(value) else f"{100 * value:.1f}\n± {100 * spread.iloc[row, column]:.1f}"
-        colour = "black" if value > bright else "white"
-        axis.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
-    x, y = list(table.columns).index(framed[1]), list(table.index).index(framed[0])
-    axis.add_patch(Rectangle((x - 0.47, y - 0.46), 0.94, 0.92, fill=False, edgecolor=ORANGE, lw=3))
-    axis.set_xticks(range(table.shape[1]), [str(name) for name in table.columns])
-    axis.set_yticks(range(len(table)), [str(name) for name in table.index])
 
 
 def ranking(table: pd.DataFrame, y: str, by: str, *, title: str, xlabel: str, percent: bool = True) -> Chart:

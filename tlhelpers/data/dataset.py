@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -141,6 +142,12 @@ class ImageData:
     def num_classes(self) -> int:
         """Number of classes."""
         return len(self.classes)
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest that tells which image is in which split."""
+        keys = repr([(split.name, split.keys) for split in self.splits()])
+        return hashlib.sha256(keys.encode("utf8", "replace")).hexdigest()
 
     def splits(self) -> list[ImageSplit]:
         """The splits that exist, in the order train, val, test."""

@@ -23,7 +23,6 @@ _MASKS = re.compile(
     r"(?i)(.*[_ -])?(masks?|labels?|annotations?|segmentations?(class|object)?|(ground[_ -]?)?truths?|gt|trimaps?)"
 )
 _IMAGES = re.compile(r"(?i)(.*[_ -])?(images?|imgs?|inputs?|photos?|pictures?|jpegimages|rgb)")
-_MASK_SUFFIX = re.compile(r"[_ -]+(mask|label|seg|segmentation|gt|annotation)$")
 
 
 @dataclass(frozen=True)
@@ -88,8 +87,7 @@ def scan_folder(
         on_bad: "skip" leaves bad files out and lists them; "refuse" raises an error.
         progress: show a progress bar if the scan takes longer than two seconds.
 
-    A DataError says that the folder is not arranged as above, has fewer than two classes with good images, holds masks
-    of images, or has bad files and `on_bad` is "refuse".
+    A DataError says: not arranged as above, fewer than two classes with good images, or bad files to be refused.
     """
     if on_bad not in ("skip", "refuse"):
         raise DataError(f"on_bad must be 'skip' or 'refuse', not {on_bad!r}.")
@@ -104,7 +102,6 @@ def scan_folder(
     report = ScanReport(layout.root, classes, images, bad, len(layout.ignored), tuple(layout.strays), notes)
     if bad and on_bad == "refuse":
         raise DataError(f"There are bad files, and on_bad is 'refuse'.\n{report}")
-    _refuse_masks(report)
     if len(classes) < 2:
         found = f"only '{printable(classes[0])}' has" if classes else "no class has"
         raise DataError(f"Two classes with good images are needed, but {found} any.\n{report}")
@@ -127,20 +124,6 @@ def _decode_all(layout: Layout, progress: bool) -> list[ScannedFile]:
     return [ScannedFile(None, "", folder, reason=reason) for folder, reason in layout.unreadable.items()] + files
 
 
-def _refuse_masks(report: ScanReport) -> None:
-    """Raise a DataError if one folder holds the masks of the images in another, by their names."""
-    stems: dict[str, set[str]] = defaultdict(set)
-    for image in report.images:
-        stems[image.class_name].add(_MASK_SUFFIX.sub("", image.path.stem.casefold()))
-    for masks in filter(_MASKS.fullmatch, stems):
-        for folder in filter(_IMAGES.fullmatch, stems):
-            if 2 * len(stems[masks] & stems[folder]) > len(stems[masks]):
-                raise DataError(
-                    f"{printable(report.root)} looks like a segmentation set: '{masks}' holds masks of the same names "
-                    f"as the images in '{folder}', and is no class. Make a folder for each class, without the masks."
-                )
-
-
 def _notes(
     layout: Layout, images: Sequence[ScannedFile], duplicates: Sequence[Sequence[ScannedFile]]
 ) -> tuple[str, ...]:
@@ -153,6 +136,10 @@ def _notes(
     plain = {name: " ".join(unicodedata.normalize("NFKC", name).casefold().split()) for name in classes}
     counts, alike = Counter(plain.values()), sorted(classes, key=plain.__getitem__)
     found["classes that differ in capitals or spaces only"] += [ascii(c) for c in alike if counts[plain[c]] > 1]
+    if any(map(_IMAGES.fullmatch, classes)):
+        found[
+            "classes that are named as the masks or labels of a segmentation set, whose images are no class either"
+        ] += [name for name in classes if _MASKS.fullmatch(name)]
     copies = defaultdict(list)
     for same in duplicates:
         equal = " = ".join([*(image.key for image in same[:5]), "..."][: len(same)])
