@@ -40,8 +40,8 @@ print(profile)
 # rate that validation chose out of three. The explorer answers at once, since it has nothing to compute.
 #
 # It shows training and test accuracy of one method: each seed is a dot, the mean a line, the shade one standard deviation.
-# The gap between the lines is overfitting; on safari it includes the new style. Thin grey lines are the test accuracies of
-# all methods, to compare with.
+# The gap between the lines is overfitting; on safari it includes the new style. Broken lines are the test accuracies of the
+# other methods; the best at this number of images stands first.
 # <!-- given: the settings in tlcourse/measurements/data/refinements.json -->
 
 # %% jupyter={"source_hidden": true} tags=["nbval-ignore-output"]

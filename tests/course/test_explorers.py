@@ -60,8 +60,8 @@ def test_depth_shows_its_setting_and_all_others(runs):
     chart = tc.explorers.depth_view(runs, data="safari", method="layer3", per_class=20)
     assert "learning rate 0.003\ntest accuracy 48.0 ± 1.0 % over 3 seeds" in chart.get_suptitle()
     lines = {line.get_label(): line.get_ydata() for line in chart.axes[0].lines}
-    assert lines["test, layer3 and above, mean of 3 seeds"] == pytest.approx([0.44, 0.48, 0.52])
-    assert lines["training, layer3 and above, mean of 3 seeds"] == pytest.approx([0.54, 0.58, 0.62])
+    assert lines["test: layer3 and above 48%"] == pytest.approx([0.44, 0.48, 0.52])
+    assert lines["training"] == pytest.approx([0.54, 0.58, 0.62])
     assert "layer3 and above 48%" in chart.alt
 
 

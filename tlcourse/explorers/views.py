@@ -11,12 +11,12 @@ from torch import nn
 
 from tlcourse import plots as figures
 from tlcourse.looking_inside.activations import grad_cam, layer_outputs
-from tlcourse.plots.tables import METHOD_COLOURS, SKY, draw_runs
+from tlcourse.plots.tables import colours_of, draw_runs
 from tlhelpers.errors import DataError, ModelError
 from tlhelpers.loop import device_of
 from tlhelpers.models.cards import get_card
 from tlhelpers.models.freezing import evaluation_mode
-from tlhelpers.plots import GREY, Chart
+from tlhelpers.plots import Chart
 
 METHODS = {  # values of the column `method`: what trains, and its name in figures
     "head": "the head alone",
@@ -28,7 +28,7 @@ METHODS = {  # values of the column `method`: what trains, and its name in figur
 
 
 def depth_view(runs: pd.DataFrame, *, data: str, method: str, per_class: int) -> Chart:
-    """Training and test accuracy of a method by the number of images, and the others' test accuracy as thin lines.
+    """Training and test accuracy of a method by the number of images, and the others' test accuracy as broken lines.
 
     `runs` has the columns data, method (a key of `METHODS`), per_class, setting (the learning rate), train and test. A
     vertical line marks `per_class`. Raises DataError if there is no such run.
@@ -38,23 +38,23 @@ def depth_view(runs: pd.DataFrame, *, data: str, method: str, per_class: int) ->
     here = line[line["per_class"] == per_class]
     if here.empty:
         raise DataError(f"no run with data={data!r}, method={method!r}, per_class={per_class} was measured")
-    chart = Chart("", figsize=(8.8, 4.4))
+    chart = Chart("", figsize=(8.8, 5))
     axis = chart.subplots()
-    described = []
-    for name, means in own.groupby(["method", "per_class"])["test"].mean().unstack("per_class").iterrows():
-        axis.plot(means.index, means, color=GREY, lw=1, alpha=0.6)
-        axis.annotate(
-            METHODS[str(name)], (means.index[-1], means.iloc[-1]), (6, -3), textcoords="offset points", fontsize=8
-        )
-        described.append(f"{METHODS[str(name)]} {means[per_class]:.0%}")
-    for name, column, colour in (("training", "train", GREY), ("test", "test", METHOD_COLOURS.get(method, SKY))):
-        draw_runs(axis, line, "per_class", column, colour, f"{name}, {METHODS[method]}, mean of {len(here)} seeds")
+    tests = own.groupby(["method", "per_class"])["test"].mean().unstack("per_class").rename(METHODS)
+    tests, colours = tests.sort_values(per_class, ascending=False), colours_of(METHODS.values())
+    described = [f"{name} {means[per_class]:.0%}" for name, means in tests.iterrows()]
+    draw_runs(axis, line, "per_class", "train", "black", "training")
+    for (name, means), text in zip(tests.iterrows(), described, strict=True):
+        if name == METHODS[method]:
+            draw_runs(axis, line, "per_class", "test", colours[name], f"test: {text}")
+        else:
+            axis.plot(means.index, means, color=colours[str(name)], lw=1, ls="--", label=f"test: {text}")
     axis.axvline(per_class, color="black", ls=":", lw=1)
     axis.set(xlabel="training images of each class", ylabel="accuracy", ylim=(0, 1.02))
     axis.set_xticks(sorted(set(own["per_class"])))
     axis.yaxis.set_major_formatter("{x:.0%}")
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=8, loc="lower right")
+    chart.legend(loc="outside lower center", ncols=3, fontsize=8, title=f"At {per_class} images a class")
     test = 100 * here["test"]
     title = f"{data}, trained: {METHODS[method]}; {per_class} images a class; learning rate {here['setting'].iloc[0]}\n"
     title += f"test accuracy {test.mean():.1f} ± {test.std():.1f} % over {len(test)} seeds"
