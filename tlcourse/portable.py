@@ -87,8 +87,8 @@ def quantize(folder: Path, images: ImageSplit) -> None:
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static, shape_inference
 
     class Reader(CalibrationDataReader):
-        rows = tqdm(range(len(images)), desc="calibrate int8", unit="image")
-        get_next = functools.partial(next, ({"image": np.asarray(images.image(row))} for row in rows), None)
+        rows = map(images.image, tqdm(range(len(images)), desc="calibrate int8", unit="image"))
+        get_next = staticmethod(functools.partial(next, ({"image": np.asarray(row)} for row in rows), None))
 
     options: Any = {"op_types_to_quantize": ["Conv", "Gemm", "MatMul"], "per_channel": True}
     options |= {"activation_type": QuantType.QUInt8, "extra_options": {"CalibMovingAverage": True}}  # not of outliers

@@ -7,11 +7,12 @@ python tools/workbook.py again lab2     start a notebook again; the learner's ve
 from __future__ import annotations
 
 import argparse
-import functools
+import contextlib
 import hashlib
 import itertools
 import json
 import sys
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -121,14 +122,21 @@ class Workbook:
         import nbformat
 
         book = nbformat.reads(content.decode("utf8"), as_version=4)
-        if not self._notary.check_signature(book):
-            self._notary.sign(book)
+        with notary() as keeper:
+            if not keeper.check_signature(book):
+                keeper.sign(book)
 
-    @functools.cached_property
-    def _notary(self) -> Any:
-        from nbformat.sign import NotebookNotary
 
-        return NotebookNotary()
+@contextlib.contextmanager
+def notary() -> Iterator[Any]:
+    """Jupyter's record of trusted outputs, closed at the end: by itself it leaves its database open."""
+    from nbformat.sign import NotebookNotary
+
+    keeper = NotebookNotary()
+    try:
+        yield keeper
+    finally:
+        keeper.store.close()
 
 
 def _hash(content: bytes) -> str:
