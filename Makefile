@@ -10,7 +10,7 @@ PY := .venv/bin/python
 endif
 NOTEBOOKS := $(wildcard chapter12/*.ipynb labs/*.ipynb solutions/*.ipynb)
 # Old packages announce what newer ones have mended since: there alone a deprecation is no error.
-PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 $(if $(filter oldest,$(VERSIONS)),-W ignore::DeprecationWarning -W ignore::FutureWarning)
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 $(if $(filter oldest,$(VERSIONS)),-W ignore::DeprecationWarning)
 
 .PHONY: help lab again test test-all lint run sync book pdf results bench constraints clean
 
