@@ -53,6 +53,8 @@ def explain_failures(source: str | Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
+        if (answer := getattr(error, "response", None)) is not None:
+            answer.close()
         advice = "check the network connection, or try again later"
         if getattr(error, "errno", None) == errno.ENOSPC:
             advice = "make room on the disk, or let TL_HOME name a folder on a larger one"

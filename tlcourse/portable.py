@@ -7,6 +7,7 @@ import itertools
 import json
 import tempfile
 import time
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,9 @@ def export_model(model: nn.Module, folder: Path) -> None:
         node.meta.pop("stack_trace", None)
     torch.export.save(program, packed, extra_files={"card.json": json.dumps(facts)})
     options: Any = {"input_names": ["image"], "output_names": ["probabilities"], "verbose": False}
-    graph = torch.onnx.export(program, (example,), **options).model_proto  # type: ignore[union-attr]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # that of 2.11 warns of itself
+        graph = torch.onnx.export(program, (example,), **options).model_proto  # type: ignore[union-attr]
     for node in itertools.chain(*(part.node for part in (graph.graph, *graph.functions))):
         del node.metadata_props[:]
     onnx.helper.set_model_props(graph, {name: json.dumps(value) for name, value in facts.items()})

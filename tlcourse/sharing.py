@@ -47,12 +47,8 @@ def _open(options: argparse.Namespace) -> tuple[Path, Any, Any, dict[str, Any]]:
         weights = whole  # of a training that was resumed and killed there are others, of which the report says nothing
     data = tl.load_data(source, **given)
     if data.fingerprint != trained:
-        text = (
-            "images came, went or have other names, so those to judge the network by may be some that it learned from"
-        )
-        raise DataError(
-            f"{source} is no longer divided as for the training: {text}. Put them back, or name --data FOLDER"
-        )
+        text = "images came, went or have other names, so those to judge the network by may be some it learned from"
+        raise DataError(f"{source} is no longer divided as for the training: {text}. Put them back, or name --data")
     split, own = data.val if data.test is None else data.test, Path(source).is_absolute()
     run = {"facts": facts, "data": data, "split": split, "card": (model := tl.load(weights)).card, "own": own}
     return make_folder(weights.parent), model, split, run
@@ -78,9 +74,7 @@ def _report(options: argparse.Namespace) -> int:
         try:
             figures["training"] = tl.plots.history(pd.read_csv(file, index_col="epoch"), best_epoch=kept)
         except (ValueError, KeyError) as error:
-            raise DataError(
-                f"{file} is damaged ({error}); without it, there is a report that lacks the curves"
-            ) from error
+            raise DataError(f"{file} is damaged ({error}); without it, the report lacks the curves") from error
     if len(split.classes) <= MANY:
         figures["confusion"] = found.plot_confusion()
     pairs = found.confusion().stack().rename("images").reset_index()

@@ -31,7 +31,8 @@ def test_an_installation_without_the_checkout_has_every_file_and_command(tmp_pat
     run_python("-m", "uv", "pip", "install", *options, str(source), check=True)
     assert files(target) == files(ROOT) > {str(Path("tlhelpers/py.typed"))}
     told = run_python("-m", "tlhelpers", "-h", cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(target)})
-    assert re.findall(r"^    (\w+)", told.stdout, re.MULTILINE) == ["doctor", "train", "predict", "check"]
+    commands = ["doctor", "train", "predict", "check", "export", "report"]
+    assert re.findall(r"^    (\w+)", told.stdout, re.MULTILINE) == commands
 
 
 def test_the_core_imports_only_what_it_requires():

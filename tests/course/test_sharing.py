@@ -70,9 +70,8 @@ class Coarse(torch.nn.Module):
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 def test_images_of_any_size_are_prepared_as_the_card_says(interpolation, tmp_path):
     model, sizes = Coarse(), [(64, 64), (50, 131), (200, 90), (77, 76), (37, 37), (300, 40)]
-    card = model.card = tl.ModelCard(
-        "", preprocessing=tl.Preprocessing(32, 37, interpolation=interpolation), classes=("a",)
-    )
+    preprocessing = tl.Preprocessing(32, 37, interpolation=interpolation)
+    card = model.card = tl.ModelCard("", preprocessing=preprocessing, classes=("a",))
     batch = torch.stack([card.preprocessing.evaluation()(image(*size)) for size in sizes])
     own, programs, onnxs = map(np.log, answers_of(model, tmp_path, sizes))
     grey_level = 1 / 255 / min(card.preprocessing.std)
