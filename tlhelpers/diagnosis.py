@@ -19,7 +19,7 @@ from tlhelpers.errors import TLError
 PACKAGE = Path(__file__).resolve().parent
 CHECKOUT = PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").is_file() else None
 PIP = f'    "{sys.executable}" -m pip install ' + (f'-c "{CHECKOUT / "constraints.txt"}" ' if CHECKOUT else "")
-OLDEST, NEWEST = (3, 10), (3, 13)  # as in pyproject.toml
+OLDEST, NEWEST = (3, 10), (3, 14)  # as in pyproject.toml
 EXTRAS = ("course", "notebooks", "full", "language", "export")  # those that a reader may want
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"  # as in models/weights.py
 
@@ -78,7 +78,7 @@ def doctor(*, quick: bool = False) -> Report:
 
 
 def check_python() -> Verdict:
-    """A 64-bit Python 3.10 to 3.13."""
+    """A 64-bit Python 3.10 to 3.14."""
     fits = OLDEST <= sys.version_info[:2] <= NEWEST and sys.maxsize > 2**32
     found = f"{platform.python_version()}, {platform.system()} {platform.machine()}, {sys.prefix}"
     advice = f"Install a 64-bit Python from 3.{OLDEST[1]} to 3.{NEWEST[1]}, then: make lab PYTHON=python3.12"

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-OLDEST, NEWEST = (3, 10), (3, 13)  # as in pyproject.toml
+OLDEST, NEWEST = (3, 10), (3, 14)  # as in pyproject.toml
 ROOT = Path(__file__).resolve().parents[1]
 ENV = ROOT / ".venv"
 STAMP = ENV / ".installed"  # written last: an interrupted installation leaves none, and is taken up again

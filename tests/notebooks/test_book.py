@@ -1,13 +1,11 @@
 """The HTML book: built without a warning, every link leads somewhere, and it can be read on a phone and offline."""
 
 import re
-import subprocess
-import sys
 import urllib.parse
 from html.parser import HTMLParser
 
 import pytest
-from toy import ROOT, cases
+from toy import ROOT, cases, run_python
 
 import tlhelpers as tl
 
@@ -20,8 +18,7 @@ pytestmark = pytest.mark.slow
 def book(tmp_path_factory):
     """The folder of a fresh book."""
     folder = tmp_path_factory.mktemp("book")
-    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-c", "book", ".", str(folder)]
-    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    built = run_python("-m", "sphinx", "-q", "-W", "--keep-going", "-c", "book", ".", str(folder), cwd=ROOT)
     assert (built.returncode, built.stderr) == (0, ""), built.stderr
     return folder
 
@@ -105,3 +102,11 @@ def test_five_pages_fit_every_screen_without_a_network_and_fold(book, browser, w
     page.goto((book / "search.html").as_uri() + "?q=BatchNorm")
     page.locator("#search-results li").first.wait_for()
     assert (elsewhere, errors) == ([], [])
+
+
+@pytest.mark.browser
+def test_the_chapter_is_printed_with_an_outline(browser, tmp_path):
+    run_python("tools/book_pdf.py", str(tmp_path / "chapter.pdf"), cwd=ROOT, check=True)
+    printed = (tmp_path / "chapter.pdf").read_bytes()
+    assert len(re.findall(rb"/Type /Page\b", printed)) > 60
+    assert b"/Outlines" in printed

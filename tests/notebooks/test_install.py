@@ -154,12 +154,12 @@ def test_the_version_of_an_environment(tmp_path):
     assert version_of(sys.executable) == (HERE if importlib.util.find_spec("pip") else "")
 
 
-@pytest.mark.parametrize("version", [(2, 7, 18), (3, 14, 0), (3, 12, 1)])
+@pytest.mark.parametrize("version", [(2, 7, 18), (3, 15, 0), (3, 12, 1)])
 def test_a_python_that_will_not_do_is_named(version, install, capsys):
     fake = {"version_info": version, "executable": "/usr/bin/py", "platform": "darwin", "stderr": sys.stderr}
     install.sys, install.platform = SimpleNamespace(**fake), SimpleNamespace(machine=lambda: "x86_64")
     assert install.main() == 1
-    wrong = f"Python 3.10 to 3.13 is needed; /usr/bin/py is Python {version[0]}.{version[1]}."
+    wrong = f"Python 3.10 to 3.14 is needed; /usr/bin/py is Python {version[0]}.{version[1]}."
     assert ("no builds for Intel Macs" if version[1] == 12 else wrong) in capsys.readouterr().err
     assert install.calls == []
 
@@ -174,7 +174,7 @@ def test_everyone_names_the_same_pythons_and_extras():
 
 
 @pytest.mark.parametrize("system", ["linux Linux posix x86_64", "darwin Darwin posix arm64", "win32 Windows nt AMD64"])
-@pytest.mark.parametrize("python", ["3.10.0", "3.10.13", "3.11.7", "3.12.1", "3.13.0"])
+@pytest.mark.parametrize("python", ["3.10.0", "3.10.13", "3.11.7", "3.12.1", "3.13.0", "3.14.2"])
 def test_each_system_gets_one_version_of_each_package_and_it_will_do(system, python):
     names = ("sys_platform", "platform_system", "os_name", "platform_machine")
     full = {"python_full_version": python, "python_version": python.rpartition(".")[0]}
