@@ -156,8 +156,8 @@ class ImageData:
     def sizes(self) -> pd.DataFrame:
         """Number of images by class (rows) and split (columns), with sums in a last row `total`."""
         table = pd.concat([split.counts() for split in self.splits()], axis=1)
-        table.loc["total"] = table.sum()
-        return table
+        total = table.sum().to_frame("total").T.rename_axis(table.index.name)
+        return pd.concat([table, total])  # and not table.loc["total"], which may be a class
 
     def show(self, count: int = 16, *, seed: int = 0) -> tlhelpers.plots.Chart:
         """A figure of `count` training images drawn with `seed`."""
