@@ -47,8 +47,9 @@ def _open(options: argparse.Namespace) -> tuple[Path, Any, Any, dict[str, Any]]:
         weights = whole  # of a training that was resumed and killed there are others, of which the report says nothing
     data = tl.load_data(source, **given)
     if data.fingerprint != trained:
-        text = "images came, went or have other names, so those to judge the network by may be some it learned from"
-        raise DataError(f"{source} is no longer divided as for the training: {text}. Put them back, or name --data")
+        text = "images came, went or have other names, so that the network may have learned from those to judge it by"
+        advice = "put them back, or name another folder with --data"
+        raise DataError(f"{source} is no longer divided as for the training: {text}; {advice}")
     split, own = data.val if data.test is None else data.test, Path(source).is_absolute()
     run = {"facts": facts, "data": data, "split": split, "card": (model := tl.load(weights)).card, "own": own}
     return make_folder(weights.parent), model, split, run
